@@ -1,1 +1,178 @@
-//! Placeholder.
+//! The Data & Bricks Store: a small shop whose every worktree has its own data.
+//!
+//! | task | eats | emits | ends when |
+//! |---|---|---|---|
+//! | [`source`] follower | the daemon's `WatchCredential` | the newest credential | stop |
+//! | [`db`] keeper | the newest credential | the pool in use, migrated | the server has drained |
+//! | server | requests | answers from the pool in use | stop, and the last answer is given |
+//!
+//! Invariants: no answer comes from another branch than the newest one that is ready; a daemon that goes away changes
+//! nothing; a password is in the pool's options and nowhere else.
+
+mod branch;
+mod catalog;
+pub mod config;
+pub mod credential;
+mod daemon;
+mod db;
+mod error;
+mod health;
+mod page;
+mod source;
+mod user;
+
+pub use daemon::DaemonError;
+pub use db::{Database, MigrationError, migrations};
+pub use source::NoCredential;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use config::{Serve, Source};
+use error::Error;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::trace::TraceLayer;
+use tracing::{info, warn};
+
+/// How long a request may take as a whole.
+const REQUEST_LIMIT: Duration = Duration::from_secs(15);
+/// How long the end may take: first for requests in flight, then for connections.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why the store ended otherwise than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It has no database.
+    #[error(transparent)]
+    NoCredential(#[from] NoCredential),
+    /// The address cannot be had.
+    #[error("cannot listen on `{addr}`")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The database could not be brought to the newest schema.
+    #[error(transparent)]
+    Migration(#[from] MigrationError),
+}
+
+impl RunError {
+    /// Returns what a person should try, if that is known.
+    pub fn fix(&self) -> Option<String> {
+        match self {
+            Self::NoCredential(error) => Some(error.fix()),
+            Self::Listen { .. } | Self::Migration(_) => None,
+        }
+    }
+}
+
+/// Serves the store until `stop`. Calls `announce` with the address as soon as it answers there; readiness follows when
+/// the branch is migrated.
+///
+/// # Errors
+/// [`RunError`] when there is no credential or no address.
+pub async fn serve(
+    config: Serve,
+    announce: impl FnOnce(SocketAddr),
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let listen = |source| RunError::Listen {
+        addr: config.addr,
+        source,
+    };
+    let listener = TcpListener::bind(config.addr).await.map_err(listen)?;
+    let addr = listener.local_addr().map_err(listen)?;
+    let Some(feed) = stop.run_until_cancelled(source::open(config.source)).await else {
+        return Ok(());
+    };
+    let feed = feed?;
+    let (database, keeper) = db::open(feed.credentials());
+    let (tasks, drained) = (TaskTracker::new(), CancellationToken::new());
+    tasks.spawn(feed.run(stop.clone()));
+    tasks.spawn(keeper.run(drained.clone()));
+    announce(addr);
+    info!(%addr, "listening");
+    answer(listener, app(database), &stop).await;
+    drained.cancel();
+    tasks.close();
+    if timeout(DRAIN, tasks.wait()).await.is_err() {
+        warn!("ending with connections still busy");
+    }
+    Ok(())
+}
+
+/// Brings the database of this worktree up to the newest schema.
+///
+/// # Errors
+/// [`RunError`] when there is no credential or a migration fails.
+pub async fn migrate(source: Source, stop: CancellationToken) -> Result<(), RunError> {
+    let work = async {
+        let feed = source::open(source).await?;
+        let credential = feed.credentials().borrow().clone();
+        db::migrate(credential.login()).await?;
+        info!("the database is up to date");
+        Ok(())
+    };
+    stop.run_until_cancelled(work).await.unwrap_or(Ok(()))
+}
+
+/// Returns the whole store as a service.
+fn app(database: Database) -> Router {
+    let api = Router::new()
+        .merge(catalog::router())
+        .merge(branch::router())
+        .merge(user::router())
+        .merge(health::router());
+    Router::new()
+        .nest("/api", api)
+        .merge(page::router())
+        .fallback(async || Error::NoRoute)
+        .method_not_allowed_fallback(async || Error::Method)
+        .layer(CatchPanicLayer::custom(|_| Error::Internal(None).into_response()))
+        .layer(middleware::from_fn(limit_time))
+        .layer(middleware::from_fn(error::with_request_id))
+        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .with_state(database)
+}
+
+async fn limit_time(request: Request, next: Next) -> Response {
+    timeout(REQUEST_LIMIT, next.run(request))
+        .await
+        .unwrap_or_else(|_| Error::TimedOut(REQUEST_LIMIT).into_response())
+}
+
+fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
+    let request_id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok());
+    tracing::info_span!("request", method = %request.method(), path = request.uri().path(), request_id)
+}
+
+/// Answers requests until `stop`; then those in flight, for as long as [`DRAIN`].
+async fn answer(listener: TcpListener, app: Router, stop: &CancellationToken) {
+    let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let overdue = async {
+        stop.cancelled().await;
+        sleep(DRAIN).await;
+    };
+    tokio::select! {
+        result = server => if let Err(error) = result {
+            warn!(%error, "the server ended");
+        },
+        () = overdue => warn!("ending with requests unanswered"),
+    }
+}

@@ -1,0 +1,3 @@
+DROP TABLE inventory;
+DROP TABLE products;
+DROP TABLE categories;

@@ -1,0 +1,257 @@
+//! Asks the daemon for this worktree's credential and follows its changes. The only user of the socket; knows nothing of
+//! pools and SQL, and starts no daemon.
+
+use crate::credential::{Credential, Malformed};
+use lakebase_proto::v1::{self, WatchCredentialRequest};
+use lakebase_proto::{ConnectError, Reason, SocketPathError, connect, fix_of, reason_of};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status, Streaming};
+use tracing::{debug, info, warn};
+
+/// How long to try one connection.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// The pause after the first failure, doubled with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause. The socket is on this machine: looking is cheap, and a person may be waiting.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the daemon gave no credential.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// It was not asked.
+    #[error("lakebased was not asked")]
+    NotAsked,
+    /// It is not known where its socket would be.
+    #[error("cannot look for lakebased")]
+    NoSocket(#[source] SocketPathError),
+    /// It cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// It said no. The text is the daemon's.
+    #[error("lakebased says: {}", .0.message())]
+    Refused(Box<Status>),
+    /// It hung up.
+    #[error("lakebased ended the stream")]
+    Ended,
+    /// It said something that cannot be used.
+    #[error("cannot use what lakebased said")]
+    Malformed(#[from] Malformed),
+    /// It kept silent: the branch is not ready yet.
+    #[error("lakebased has no ready branch for `{worktree}` after {waited:?}")]
+    TimedOut {
+        /// For which worktree it was asked.
+        worktree: PathBuf,
+        /// How long.
+        waited: Duration,
+    },
+}
+
+impl From<Status> for DaemonError {
+    fn from(status: Status) -> Self {
+        Self::Refused(Box::new(status))
+    }
+}
+
+impl DaemonError {
+    /// Returns what a person should try.
+    pub fn fix(&self) -> String {
+        match self {
+            Self::Refused(status) => fix_of(status),
+            Self::NotAsked
+            | Self::NoSocket(_)
+            | Self::Connect(_)
+            | Self::Ended
+            | Self::Malformed(_)
+            | Self::TimedOut { .. } => None,
+        }
+        .unwrap_or_else(|| {
+            "start the daemon with `lakebase up` and register this repository with `lakebase init`".to_owned()
+        })
+    }
+
+    /// Returns whether waiting can help; otherwise a person must do something first.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::NotAsked | Self::NoSocket(_) | Self::Connect(ConnectError::ForeignServer { .. }) => false,
+            Self::Connect(_) | Self::Ended | Self::Malformed(_) | Self::TimedOut { .. } => true,
+            Self::Refused(status) => match reason_of(status) {
+                // A worktree that was added this instant is seen by the daemon in the next.
+                Some(Reason::NotAWorktree | Reason::NotReady | Reason::ShuttingDown | Reason::Internal) => {
+                    true
+                }
+                Some(
+                    Reason::NotARepository | Reason::NotRegistered | Reason::NotConfigured | Reason::Blocked,
+                ) => false,
+                None => !matches!(
+                    status.code(),
+                    Code::NotFound | Code::Unimplemented | Code::PermissionDenied | Code::InvalidArgument
+                ),
+            },
+        }
+    }
+}
+
+/// What the daemon says from now on.
+pub(crate) type Updates = Streaming<v1::Credential>;
+
+/// Asks for the credential of one worktree.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    /// Where it listens.
+    pub(crate) socket: PathBuf,
+    /// For which worktree.
+    pub(crate) worktree: PathBuf,
+}
+
+impl Daemon {
+    /// Returns the first credential and the stream of later ones, trying again for as long as `wait`.
+    pub(crate) async fn first(&self, wait: Duration) -> Result<(Credential, Updates), DaemonError> {
+        info!(worktree = %self.worktree.display(), socket = %self.socket.display(), "waiting up to {wait:?} for lakebased");
+        let deadline = Instant::now() + wait;
+        let mut last = DaemonError::TimedOut {
+            worktree: self.worktree.clone(),
+            waited: wait,
+        };
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match timeout_at(deadline, self.attempt()).await {
+                Err(_) => return Err(last),
+                Ok(Ok(found)) => return Ok(found),
+                Ok(Err(error)) if !error.may_pass() => return Err(error),
+                Ok(Err(error)) => last = noted(error, &last),
+            }
+            if timeout_at(deadline, sleep(pause)).await.is_err() {
+                return Err(last);
+            }
+            pause = longer(pause);
+        }
+    }
+
+    async fn attempt(&self) -> Result<(Credential, Updates), DaemonError> {
+        let mut updates = self.subscribe().await?;
+        let message = updates.message().await?.ok_or(DaemonError::Ended)?;
+        Ok((message.try_into()?, updates))
+    }
+
+    async fn subscribe(&self) -> Result<Updates, DaemonError> {
+        let mut client = connect(&self.socket, CONNECT_PATIENCE).await?;
+        let path = self.worktree.as_os_str().as_bytes().to_vec();
+        let request = WatchCredentialRequest { path };
+        Ok(client.watch_credential(request).await?.into_inner())
+    }
+
+    /// Publishes each credential until `stop`. When the daemon goes away, the last one stands, and it is looked for again.
+    pub(crate) async fn follow(
+        self,
+        updates: Updates,
+        credentials: watch::Sender<Arc<Credential>>,
+        stop: CancellationToken,
+    ) {
+        stop.run_until_cancelled(self.follow_for_ever(updates, &credentials))
+            .await;
+        debug!("stopped following lakebased");
+    }
+
+    async fn follow_for_ever(&self, updates: Updates, credentials: &watch::Sender<Arc<Credential>>) {
+        let mut stream = Some(updates);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let updates = match stream.take() {
+                Some(updates) => Ok(updates),
+                None => self.subscribe().await,
+            };
+            let (relayed, error) = match updates {
+                Ok(updates) => relay(updates, credentials).await,
+                Err(error) => (false, error),
+            };
+            if relayed {
+                warn!(%error, "lost lakebased; going on with the last credential");
+                pause = FIRST_PAUSE;
+            } else {
+                debug!(%error, "lakebased is still away");
+            }
+            sleep(pause).await;
+            pause = longer(pause);
+        }
+    }
+}
+
+/// Publishes what comes in until the stream breaks. Returns whether anything came, and why it broke.
+async fn relay(mut updates: Updates, credentials: &watch::Sender<Arc<Credential>>) -> (bool, DaemonError) {
+    let mut relayed = false;
+    loop {
+        match updates.message().await {
+            Ok(Some(message)) => {
+                relayed = true;
+                publish(message, credentials);
+            }
+            Ok(None) => return (relayed, DaemonError::Ended),
+            Err(status) => return (relayed, status.into()),
+        }
+    }
+}
+
+fn publish(message: v1::Credential, credentials: &watch::Sender<Arc<Credential>>) {
+    match Credential::try_from(message) {
+        Ok(credential) => {
+            info!(?credential, "new credential");
+            credentials.send_replace(Arc::new(credential));
+        }
+        Err(error) => warn!(%error, "cannot use what lakebased said; going on with the last credential"),
+    }
+}
+
+/// Says what is being waited for, once for each new reason.
+fn noted(error: DaemonError, last: &DaemonError) -> DaemonError {
+    if error.to_string() != last.to_string() {
+        info!("still waiting: {error}");
+    }
+    error
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lakebase_proto::status;
+
+    #[test]
+    fn only_what_needs_no_person_is_waited_for() {
+        let refused = |reason| DaemonError::from(status(reason, "no", "")).may_pass();
+        for reason in [
+            Reason::NotAWorktree,
+            Reason::NotReady,
+            Reason::ShuttingDown,
+            Reason::Internal,
+        ] {
+            assert!(refused(reason), "{reason:?}");
+        }
+        for reason in [
+            Reason::NotARepository,
+            Reason::NotRegistered,
+            Reason::NotConfigured,
+            Reason::Blocked,
+        ] {
+            assert!(!refused(reason), "{reason:?}");
+        }
+        assert!(DaemonError::from(Status::unavailable("x")).may_pass());
+        assert!(!DaemonError::from(Status::unimplemented("x")).may_pass());
+        assert!(DaemonError::from(ConnectError::NotRunning("/s".into())).may_pass());
+    }
+
+    #[test]
+    fn the_fix_is_the_daemons_own_if_it_named_one() {
+        let named = DaemonError::from(status(Reason::Blocked, "no", "free some space"));
+        assert_eq!(named.fix(), "free some space");
+        assert!(DaemonError::Ended.fix().contains("lakebase up"));
+    }
+}

@@ -1,0 +1,214 @@
+//! Everything that can go wrong with a request, and its one form on the wire: `{code, message, request_id}`.
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::{Json, extract};
+use serde::Serialize;
+use std::time::Duration;
+use tower_http::request_id::RequestId;
+use tracing::{error, warn};
+
+/// Why a request got no answer, by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing has this id.
+    #[error("no {what} with id {id}")]
+    Absent {
+        /// The kind of thing.
+        what: &'static str,
+        /// What was asked for.
+        id: i64,
+    },
+    /// No such page.
+    #[error("nothing here")]
+    NoRoute,
+    /// The page takes other methods only.
+    #[error("method not allowed")]
+    Method,
+    /// A part of the address is not what it should be.
+    #[error("{0}")]
+    Invalid(String),
+    /// The database cannot be had now; the same request may work in a moment.
+    #[error("database away: {0}")]
+    Away(String),
+    /// The answer took too long.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// A defect. The details are for the log alone.
+    #[error("something failed inside")]
+    Internal(#[source] Option<sqlx::Error>),
+}
+
+impl Error {
+    fn status_and_code(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Absent { .. } | Self::NoRoute => (StatusCode::NOT_FOUND, "not_found"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_argument"),
+            Self::Away(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::TimedOut(_) => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
+            Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+        }
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status_and_code().0
+    }
+
+    /// Writes to the log what a person may have to look at.
+    pub(crate) fn log(&self) {
+        match self {
+            Self::Internal(source) => error!(?source, "request failed"),
+            Self::Away(_) | Self::TimedOut(_) => warn!(error = %self, "request failed"),
+            Self::Absent { .. } | Self::NoRoute | Self::Method | Self::Invalid(_) => {}
+        }
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let away = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed => true,
+            sqlx::Error::Database(database) => database.code().is_some_and(|code| is_away(&code)),
+            _ => false,
+        };
+        if away {
+            Self::Away(chain(&error))
+        } else {
+            Self::Internal(Some(error))
+        }
+    }
+}
+
+/// Connection trouble (08), refused logins (28), too many connections (53300), a server that ends or starts (57P).
+fn is_away(sqlstate: &str) -> bool {
+    sqlstate.starts_with("08")
+        || sqlstate.starts_with("28")
+        || sqlstate == "53300"
+        || sqlstate.starts_with("57P")
+}
+
+impl From<PathRejection> for Error {
+    fn from(rejection: PathRejection) -> Self {
+        Self::Invalid(rejection.body_text())
+    }
+}
+
+impl From<QueryRejection> for Error {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::Invalid(rejection.body_text())
+    }
+}
+
+/// A part of the path; refused in the form of this API.
+#[derive(Debug, FromRequestParts)]
+#[from_request(via(extract::Path), rejection(Error))]
+pub(crate) struct Path<T>(pub(crate) T);
+
+/// The query; refused in the form of this API.
+#[derive(Debug, FromRequestParts)]
+#[from_request(via(extract::Query), rejection(Error))]
+pub(crate) struct Query<T>(pub(crate) T);
+
+/// Rides on a response until [`with_request_id`] makes it the body.
+#[derive(Debug, Clone)]
+struct Problem {
+    code: &'static str,
+    message: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Document {
+    code: &'static str,
+    message: String,
+    request_id: String,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        self.log();
+        let (status, code) = self.status_and_code();
+        let mut response = status.into_response();
+        if matches!(self, Self::Away(_)) {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        let message = self.to_string();
+        response.extensions_mut().insert(Problem { code, message });
+        response
+    }
+}
+
+/// Gives failed answers their body, which names the request. Only the outside of the stack knows its id.
+pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
+    let request_id = request
+        .extensions()
+        .get::<RequestId>()
+        .and_then(|id| id.header_value().to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let mut response = next.run(request).await;
+    let Some(Problem { code, message }) = response.extensions_mut().remove() else {
+        return response;
+    };
+    let document = Document {
+        code,
+        message,
+        request_id,
+    };
+    let (mut parts, body) = (response.status(), Json(document)).into_response().into_parts();
+    if let Some(pause) = response.headers_mut().remove(header::RETRY_AFTER) {
+        parts.headers.insert(header::RETRY_AFTER, pause);
+    }
+    Response::from_parts(parts, body)
+}
+
+/// Returns an error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Some libraries repeat the cause in the text.
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_that_is_away_is_no_defect() {
+        for error in [
+            sqlx::Error::PoolTimedOut,
+            sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
+        ] {
+            assert_eq!(Error::from(error).status(), StatusCode::SERVICE_UNAVAILABLE);
+        }
+        for code in ["08006", "28P01", "53300", "57P01", "57P03"] {
+            assert!(is_away(code), "{code}");
+        }
+        for code in ["42P01", "57014", "53200"] {
+            assert!(!is_away(code), "{code}");
+        }
+    }
+
+    #[test]
+    fn a_defect_keeps_its_details_to_itself() {
+        let error = Error::from(sqlx::Error::ColumnNotFound("secret".into()));
+        assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(error.to_string(), "something failed inside");
+    }
+}
