@@ -1,0 +1,217 @@
+//! The marked block that the daemon keeps in a worktree's `.env`: text in, text out. Every line outside the block stays
+//! as it is.
+
+use std::fmt::Write;
+
+const BEGIN: &str = "# >>> lakebase: kept by lakebased, edits in here are lost >>>";
+const END: &str = "# <<< lakebase <<<";
+
+/// The text has one marker without the other, so it is not clear what is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("cannot find both ends of the lakebase block; delete what is left of it")]
+pub struct BrokenBlock;
+
+/// What a PostgreSQL client needs, to be written down. Holds a secret, so it has no `Debug`.
+pub struct Connection<'a> {
+    /// Host name or address.
+    pub host: &'a str,
+    /// TCP port.
+    pub port: u16,
+    /// Database name.
+    pub database: &'a str,
+    /// User name.
+    pub user: &'a str,
+    /// The secret.
+    pub password: &'a str,
+    /// A libpq sslmode.
+    pub sslmode: &'a str,
+    /// Path of the certificate authority; empty: the system's.
+    pub ssl_root_cert: &'a str,
+}
+
+/// Returns the variables of the block, in order: libpq's, `DATABASE_URL`, and `{prefix}DB_*` when there is a prefix.
+pub fn variables(connection: &Connection<'_>, prefix: &str) -> Vec<(String, String)> {
+    let port = connection.port.to_string();
+    let mut vars: Vec<(String, String)> = vec![
+        ("DATABASE_URL".into(), url(connection)),
+        ("PGHOST".into(), connection.host.into()),
+        ("PGPORT".into(), port.clone()),
+        ("PGDATABASE".into(), connection.database.into()),
+        ("PGUSER".into(), connection.user.into()),
+        ("PGPASSWORD".into(), connection.password.into()),
+        ("PGSSLMODE".into(), connection.sslmode.into()),
+    ];
+    if !connection.ssl_root_cert.is_empty() {
+        vars.push(("PGSSLROOTCERT".into(), connection.ssl_root_cert.into()));
+    }
+    if !prefix.is_empty() {
+        let values = [
+            ("HOST", connection.host),
+            ("PORT", &port),
+            ("NAME", connection.database),
+            ("USER", connection.user),
+            ("PASSWORD", connection.password),
+            ("SSLMODE", connection.sslmode),
+        ];
+        vars.extend(values.map(|(name, value)| (format!("{prefix}DB_{name}"), value.to_owned())));
+    }
+    vars
+}
+
+fn url(connection: &Connection<'_>) -> String {
+    let enc = percent_encode;
+    let mut url = format!(
+        "postgresql://{}:{}@{}:{}/{}?sslmode={}",
+        enc(connection.user),
+        enc(connection.password),
+        connection.host,
+        connection.port,
+        enc(connection.database),
+        connection.sslmode,
+    );
+    if !connection.ssl_root_cert.is_empty() {
+        url.push_str("&sslrootcert=");
+        url.push_str(&enc(connection.ssl_root_cert));
+    }
+    url
+}
+
+/// Encodes everything but RFC 3986's unreserved characters.
+fn percent_encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => write!(out, "%{byte:02X}").expect("writing to a string cannot fail"),
+        }
+    }
+    out
+}
+
+/// Returns the text with our block in it: in the place of the old one, or at the end.
+///
+/// # Errors
+/// [`BrokenBlock`] when the old block has lost one of its ends.
+pub fn with_block(text: &str, variables: &[(String, String)]) -> Result<String, BrokenBlock> {
+    let block = block(variables);
+    Ok(match find(text)? {
+        Some((start, end)) => format!("{}{block}{}", &text[..start], &text[end..]),
+        None if text.is_empty() || text.ends_with('\n') => format!("{text}{block}"),
+        None => format!("{text}\n{block}"),
+    })
+}
+
+/// Returns the text without our block.
+///
+/// # Errors
+/// [`BrokenBlock`] when the block has lost one of its ends.
+pub fn without_block(text: &str) -> Result<String, BrokenBlock> {
+    Ok(match find(text)? {
+        Some((start, end)) => format!("{}{}", &text[..start], &text[end..]),
+        None => text.to_owned(),
+    })
+}
+
+fn block(variables: &[(String, String)]) -> String {
+    let lines = variables.iter().fold(String::new(), |all, (key, value)| {
+        all + key + "=" + &quoted(value) + "\n"
+    });
+    format!("{BEGIN}\n{lines}{END}\n")
+}
+
+/// Double quotes, with a backslash before what a shell or a dotenv reader would take for its own.
+fn quoted(value: &str) -> String {
+    let mut out = String::from("\"");
+    for c in value.chars() {
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out + "\""
+}
+
+/// The byte range of the block, both marker lines and the last line's end included.
+fn find(text: &str) -> Result<Option<(usize, usize)>, BrokenBlock> {
+    let (mut start, mut end, mut offset) = (None, None, 0);
+    for line in text.split_inclusive('\n') {
+        let content = line.trim_end_matches(['\n', '\r']);
+        if content == BEGIN {
+            if start.replace(offset).is_some() {
+                return Err(BrokenBlock);
+            }
+        } else if content == END && (start.is_none() || end.replace(offset + line.len()).is_some()) {
+            return Err(BrokenBlock);
+        }
+        offset += line.len();
+    }
+    match (start, end) {
+        (None, None) => Ok(None),
+        (Some(start), Some(end)) if start < end => Ok(Some((start, end))),
+        _ => Err(BrokenBlock),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn vars(value: &str) -> Vec<(String, String)> {
+        vec![("PGPASSWORD".into(), value.into())]
+    }
+
+    #[test]
+    fn a_second_block_takes_the_place_of_the_first() {
+        let once = with_block("A=1\n", &vars("one")).expect("no block");
+        let twice = with_block(&format!("{once}B=2\n"), &vars("two")).expect("one block");
+        assert_eq!(twice, format!("A=1\n{BEGIN}\nPGPASSWORD=\"two\"\n{END}\nB=2\n"));
+    }
+
+    #[test]
+    fn a_block_without_one_end_is_left_alone() {
+        for text in [
+            format!("{BEGIN}\nA=1\n"),
+            format!("{END}\n"),
+            format!("{END}\n{BEGIN}\n"),
+        ] {
+            assert_eq!(with_block(&text, &vars("x")), Err(BrokenBlock), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_url_escapes_what_an_email_and_a_token_hold() {
+        let connection = Connection {
+            host: "127.0.0.1",
+            port: 5432,
+            database: "databricks_postgres",
+            user: "jane@example.com",
+            password: "a/b+c=",
+            sslmode: "require",
+            ssl_root_cert: "/tmp/ca file.pem",
+        };
+        let vars = variables(&connection, "SHOP_");
+        assert_eq!(
+            vars[0].1,
+            "postgresql://jane%40example.com:a%2Fb%2Bc%3D@127.0.0.1:5432/databricks_postgres?sslmode=require&sslrootcert=%2Ftmp%2Fca%20file.pem"
+        );
+        assert!(vars.contains(&("SHOP_DB_PASSWORD".into(), "a/b+c=".into())));
+        assert_eq!(vars.len(), 14);
+    }
+
+    proptest! {
+        /// Whatever stands in the file, it is there again once the block is gone.
+        #[test]
+        fn other_lines_stay_to_the_byte(text in "([A-Z#= \"'\\r\\PC]{0,20}\n){0,6}", value in "\\PC{0,30}") {
+            prop_assume!(find(&text) == Ok(None));
+            let with = with_block(&text, &vars(&value)).expect("there was no block");
+            prop_assert_eq!(without_block(&with).expect("there is one block"), text);
+        }
+
+        #[test]
+        fn a_shell_reads_the_value_back(value in "[^\\x00-\\x1f]{0,40}") {
+            let words = shlex::split(&quoted(&value)).expect("the quotes are closed");
+            prop_assert_eq!(words, vec![value]);
+        }
+    }
+}

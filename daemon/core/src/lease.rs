@@ -1,0 +1,81 @@
+//! Arithmetic on times: when a lease is renewed, when a credential is refreshed, how long it is good.
+
+use crate::Timestamp;
+use chrono::TimeDelta;
+use sha2::{Digest, Sha256};
+
+/// A credential that has less than this left is not handed out: a client still has to connect with it.
+const CREDENTIAL_MARGIN: TimeDelta = TimeDelta::seconds(30);
+
+/// How far a due time is moved so that a hundred branches are not renewed in one second: a share of the half-life
+/// between -10 % and +10 %, always the same for the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Jitter {
+    permille: i32,
+}
+
+impl Jitter {
+    /// The jitter of a name.
+    pub fn of(name: &str) -> Self {
+        let hash = Sha256::digest(name);
+        let spread = u16::from_be_bytes([hash[0], hash[1]]);
+        Self {
+            permille: i32::from(spread % 201) - 100,
+        }
+    }
+
+    fn apply(self, span: TimeDelta) -> TimeDelta {
+        span * (1000 + self.permille) / 1000
+    }
+}
+
+/// Returns when a lease that ends at `expire_time` and is `ttl` long is to be pushed forward: at half-life ± 10 %.
+pub fn renew_at(expire_time: Timestamp, ttl: TimeDelta, jitter: Jitter) -> Timestamp {
+    expire_time - jitter.apply(ttl / 2)
+}
+
+/// Returns the new end of a lease: `ttl` from now, and never sooner than it is.
+pub fn renewed(expire_time: Timestamp, ttl: TimeDelta, now: Timestamp) -> Timestamp {
+    expire_time.max(now + ttl)
+}
+
+/// Returns when a credential is to be replaced: at the half of its life ± 10 %.
+pub fn refresh_at(minted_at: Timestamp, expire_time: Timestamp, jitter: Jitter) -> Timestamp {
+    minted_at + jitter.apply((expire_time - minted_at) / 2)
+}
+
+/// Says whether a credential can still be handed out.
+pub fn is_usable(expire_time: Timestamp, now: Timestamp) -> bool {
+    now + CREDENTIAL_MARGIN < expire_time
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_timestamp(seconds, 0).expect("in range")
+    }
+
+    proptest! {
+        #[test]
+        fn renewal_falls_due_around_half_life(name in ".{0,20}", ttl_s in 60_i64..2_592_000) {
+            let ttl = TimeDelta::seconds(ttl_s);
+            let due = renew_at(at(ttl_s), ttl, Jitter::of(&name)) - at(0);
+            prop_assert!(due >= ttl * 44 / 100 && due <= ttl * 56 / 100, "{due}");
+        }
+
+        #[test]
+        fn renewal_never_shortens(expire in 0_i64..1_000_000, now in 0_i64..1_000_000, ttl_s in 0_i64..1_000_000) {
+            prop_assert!(renewed(at(expire), TimeDelta::seconds(ttl_s), at(now)) >= at(expire));
+        }
+    }
+
+    #[test]
+    fn a_credential_about_to_expire_is_not_usable() {
+        assert!(is_usable(at(100), at(69)));
+        assert!(!is_usable(at(100), at(70)));
+        assert!(!is_usable(at(100), at(200)));
+    }
+}

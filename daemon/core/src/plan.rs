@@ -1,0 +1,336 @@
+//! Every decision about branches: from four pictures and a time to a list of steps, each with its reason.
+//!
+//! Steps carry final values, so doing one twice is harmless and whoever does it computes nothing. Nothing here deletes:
+//! a step to reap holds a permit that only [`crate::permit::may_delete`] can make.
+
+use crate::ids::{BranchId, Slot};
+use crate::lease::{self, Jitter};
+use crate::naming::{self, Label};
+use crate::state::{
+    GitView, Look, Observed, OnExisting, Record, RecordState, RemoteBranch, RemoteState, Seen, Worktree,
+};
+use crate::why::Why;
+use chrono::TimeDelta;
+use std::collections::{BTreeMap, BTreeSet};
+
+mod retire;
+mod source;
+mod step;
+
+use source::Source;
+pub use step::{Action, Standing, Step};
+
+/// A branch younger than this may be missing from a list without being gone: the list may lag behind.
+const LIST_LAG: TimeDelta = TimeDelta::seconds(60);
+
+/// How far the service's clock may be from ours when the age of a branch is judged.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(10);
+
+/// What one look leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// The look was not complete, so nothing is decided. The text says what was missing.
+    Wait(String),
+    /// The steps, in the order in which they are to be done.
+    Steps(Vec<Step>),
+}
+
+/// Decides what is to be done in one repository.
+pub fn plan(look: &Look<'_>) -> Plan {
+    match (look.git, look.observed) {
+        (Seen::Unknown(reason), _) | (_, Seen::Unknown(reason)) => Plan::Wait(reason.clone()),
+        (Seen::Present(git), Seen::Present(observed)) => {
+            let mut planner = Planner {
+                look,
+                git,
+                observed,
+                in_use: in_use(git),
+                chosen: BTreeSet::new(),
+                steps: vec![],
+            };
+            planner.run();
+            Plan::Steps(planner.steps)
+        }
+    }
+}
+
+/// The slots that worktrees ask branches for, the main worktree's first, with one of their worktrees each.
+fn in_use(git: &GitView) -> Vec<(Slot, &Worktree)> {
+    let mut seen = BTreeSet::new();
+    let slots = git
+        .worktrees
+        .iter()
+        .filter_map(|worktree| Some((worktree.slot()?, worktree)));
+    slots.filter(|(slot, _)| seen.insert(slot.clone())).collect()
+}
+
+struct Planner<'a> {
+    look: &'a Look<'a>,
+    git: &'a GitView,
+    observed: &'a Observed,
+    in_use: Vec<(Slot, &'a Worktree)>,
+    /// Names given to new slots in this very plan.
+    chosen: BTreeSet<BranchId>,
+    steps: Vec<Step>,
+}
+
+impl<'a> Planner<'a> {
+    fn run(&mut self) {
+        for (slot, worktree) in self.in_use.clone() {
+            self.wanted(&slot, worktree);
+        }
+        for record in self.look.records {
+            if !self.is_in_use(&record.slot) {
+                self.unwanted(record);
+            }
+        }
+    }
+
+    fn push(&mut self, slot: &Slot, action: Action, why: Why, standing: Standing) {
+        self.steps.push(Step {
+            slot: slot.clone(),
+            action,
+            why,
+            standing,
+        });
+    }
+
+    fn record(&self, slot: &Slot) -> Option<&'a Record> {
+        self.look.records.iter().find(|record| &record.slot == slot)
+    }
+
+    fn is_in_use(&self, slot: &Slot) -> bool {
+        self.in_use.iter().any(|(used, _)| used == slot)
+    }
+
+    fn is_young(&self, record: &Record) -> bool {
+        self.look.now - record.since < LIST_LAG
+    }
+
+    // ---- slots that a worktree uses
+
+    fn wanted(&mut self, slot: &Slot, worktree: &Worktree) {
+        let Some(record) = self.record(slot) else {
+            return self.begin(slot, worktree);
+        };
+        if record.reap_after.is_some() {
+            self.push(slot, Action::MarkPresent, Why::BackAgain, Standing::Pending);
+        }
+        let remote = self.observed.branches.get(&record.branch);
+        match (record.state, remote) {
+            (RecordState::Intent, Some(remote)) => self.settle_intent(record, remote),
+            (RecordState::Intent, None) => self.create(slot, &record.branch, Why::IntentUnanswered),
+            (RecordState::Owned, None) if self.is_young(record) => {
+                self.push(slot, Action::Keep, Why::TooYoungToMiss, Standing::Pending);
+            }
+            (RecordState::Owned | RecordState::Adopted | RecordState::Quarantined, None) => {
+                self.create(slot, &record.branch, Why::Lapsed);
+            }
+            (RecordState::Quarantined, Some(_)) => {
+                self.push(slot, Action::Keep, Why::Replaced, Standing::Blocked);
+            }
+            (RecordState::Owned, Some(remote)) if is_other(record, remote) => {
+                self.push(slot, Action::Quarantine, Why::Replaced, Standing::Blocked);
+            }
+            (RecordState::Adopted, Some(remote)) if is_other(record, remote) => {
+                // Its owner made it anew; what we adopted is the name.
+                let (branch, uid) = (remote.id.clone(), remote.uid.clone());
+                self.push(
+                    slot,
+                    Action::Adopt { branch, uid },
+                    Why::NameExists,
+                    Standing::Pending,
+                );
+            }
+            (RecordState::Owned | RecordState::Adopted, Some(remote)) => self.tend(record, remote),
+        }
+    }
+
+    /// A slot without a record: choose a name, and make or adopt the branch.
+    fn begin(&mut self, slot: &Slot, worktree: &Worktree) {
+        let label = self.label(slot, worktree);
+        let is_taken = |id: &BranchId| {
+            self.look.taken.contains(id)
+                || self.chosen.contains(id)
+                || self.look.records.iter().any(|record| &record.branch == id)
+        };
+        let name = naming::choose(self.look.user_name, &label, self.look.repository, slot, is_taken);
+        let existing = self.observed.branches.get(&name);
+        match (existing, self.look.policy.on_existing) {
+            (None, _) => self.create(slot, &name, Why::NewSlot),
+            (Some(remote), OnExisting::Adopt) => {
+                self.chosen.insert(name.clone());
+                let uid = remote.uid.clone();
+                self.push(
+                    slot,
+                    Action::Adopt { branch: name, uid },
+                    Why::NameExists,
+                    Standing::Pending,
+                );
+            }
+            (Some(_), OnExisting::Separate) => {
+                let is_taken = |id: &BranchId| is_taken(id) || self.observed.branches.contains_key(id);
+                let name = naming::choose_separate(
+                    self.look.user_name,
+                    &label,
+                    self.look.repository,
+                    slot,
+                    is_taken,
+                );
+                self.create(slot, &name, Why::NameExists);
+            }
+        }
+    }
+
+    fn label<'b>(&'b self, slot: &'b Slot, worktree: &'b Worktree) -> Label<'b> {
+        match slot {
+            Slot::Ref(name) => Label::GitBranch(name.short()),
+            Slot::Worktree(_) => Label::Detached {
+                main_git_branch: self.git.main_branch.as_ref().map(crate::ids::GitRef::short),
+                worktree_dir: &worktree.dir_name,
+            },
+        }
+    }
+
+    fn create(&mut self, slot: &Slot, branch: &BranchId, why: Why) {
+        self.chosen.insert(branch.clone());
+        if let Some(error) = self.look.backing_off.get(slot) {
+            return self.push(
+                slot,
+                Action::Keep,
+                Why::BackingOff(error.clone()),
+                Standing::Failing,
+            );
+        }
+        match self.source(slot) {
+            Source::NotYet(why) => self.push(slot, Action::Keep, why, Standing::Pending),
+            Source::Never(why) => self.push(slot, Action::Keep, why, Standing::Blocked),
+            Source::From(source) => self.push_create(slot, branch, source, why),
+            Source::FromHeld(parent) => {
+                if !self
+                    .steps
+                    .iter()
+                    .any(|step| step.slot == parent.slot && step.action == Action::Hold)
+                {
+                    self.push(&parent.slot, Action::Hold, Why::ChildrenNeedIt, Standing::Ready);
+                }
+                self.push_create(slot, branch, parent.branch.clone(), why);
+            }
+        }
+    }
+
+    fn push_create(&mut self, slot: &Slot, branch: &BranchId, source: BranchId, why: Why) {
+        let action = Action::Create {
+            branch: branch.clone(),
+            source,
+            ttl: self.look.policy.ttl,
+        };
+        self.push(slot, action, why, Standing::Pending);
+    }
+
+    /// An intent whose branch exists: ours if it is what we asked for, when we asked for it.
+    fn settle_intent(&mut self, record: &Record, remote: &RemoteBranch) {
+        let is_what_we_asked = remote.source == record.source
+            && remote
+                .create_time
+                .is_some_and(|made| made + CLOCK_SKEW >= record.since);
+        let slot = &record.slot;
+        match &remote.uid {
+            Some(uid) if is_what_we_asked => {
+                self.push(
+                    slot,
+                    Action::Own { uid: uid.clone() },
+                    Why::IntentConfirmed,
+                    Standing::Pending,
+                );
+            }
+            uid => {
+                let action = Action::Adopt {
+                    branch: remote.id.clone(),
+                    uid: uid.clone(),
+                };
+                self.push(slot, action, Why::NameExists, Standing::Pending);
+            }
+        }
+    }
+
+    /// A branch in use: wait for it, or look after its lease.
+    fn tend(&mut self, record: &Record, remote: &RemoteBranch) {
+        let slot = &record.slot;
+        if let RemoteState::Transitional(state) = &remote.state {
+            return self.push(
+                slot,
+                Action::Keep,
+                Why::NotReadyYet(state.clone()),
+                Standing::Pending,
+            );
+        }
+        if let Some(error) = self.look.backing_off.get(slot) {
+            return self.push(
+                slot,
+                Action::Keep,
+                Why::BackingOff(error.clone()),
+                Standing::Ready,
+            );
+        }
+        let (action, why) = self.lease_step(record, remote);
+        self.push(slot, action, why, Standing::Ready);
+    }
+
+    fn lease_step(&self, record: &Record, remote: &RemoteBranch) -> (Action, Why) {
+        match (self.look.policy.ttl, remote.expire_time) {
+            (Some(ttl), Some(expire_time)) => {
+                let due = lease::renew_at(expire_time, ttl, Jitter::of(remote.id.as_str()));
+                let renewed = lease::renewed(expire_time, ttl, self.look.now);
+                if self.look.now < due || renewed == expire_time {
+                    (Action::Keep, Why::InUse)
+                } else {
+                    (Action::Renew { expire_time: renewed }, Why::RenewalDue)
+                }
+            }
+            (Some(_), None) => self.release_step(record).unwrap_or((Action::Keep, Why::InUse)),
+            (None, Some(_)) if record.state == RecordState::Owned => (Action::Hold, Why::NoExpiryWanted),
+            (None, _) => (Action::Keep, Why::InUse),
+        }
+    }
+
+    /// Gives a held lease back when nothing forks from the branch and nothing is about to.
+    fn release_step(&self, record: &Record) -> Option<(Action, Why)> {
+        let ttl = self.look.policy.ttl?;
+        if !record.lease_held {
+            return None;
+        }
+        if self.observed.has_children(&record.branch) || self.is_awaited_parent(record) {
+            return Some((Action::Keep, Why::ChildrenNeedIt));
+        }
+        Some((
+            Action::Release {
+                expire_time: self.look.now + ttl,
+            },
+            Why::LastChildGone,
+        ))
+    }
+}
+
+fn is_other(record: &Record, remote: &RemoteBranch) -> bool {
+    match (&record.uid, &remote.uid) {
+        (Some(ours), Some(theirs)) => ours != theirs,
+        (None, _) | (_, None) => false,
+    }
+}
+
+impl Plan {
+    /// The steps that do something, by slot, for tests and logs.
+    pub fn actions(&self) -> BTreeMap<&Slot, Vec<&Action>> {
+        let mut by_slot: BTreeMap<&Slot, Vec<&Action>> = BTreeMap::new();
+        if let Self::Steps(steps) = self {
+            for step in steps.iter().filter(|step| step.action != Action::Keep) {
+                by_slot.entry(&step.slot).or_default().push(&step.action);
+            }
+        }
+        by_slot
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,770 @@
+//! Beliefs about the plan: values in, actions and reasons out; and a life of a repository against a model of the service.
+
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a new action makes these tests panic, not decide"
+)]
+
+use super::*;
+use crate::Timestamp;
+use crate::ids::{BranchUid, GitRef, ProjectId, RepositoryId, WorktreeId};
+use crate::permit::Refusal;
+use crate::state::{Head, Policy, Worktree, WorktreeSource};
+use proptest::prelude::*;
+
+const USER: &str = "jane@example.com";
+
+fn at(hours: i64) -> Timestamp {
+    Timestamp::from_timestamp(1_000_000 + hours * 3600, 0).expect("in range")
+}
+
+fn policy() -> Policy {
+    Policy {
+        source_branch: BranchId::new("production"),
+        ttl: Some(TimeDelta::hours(6)),
+        reap_grace: TimeDelta::hours(1),
+        worktree_source: WorktreeSource::Parent,
+        on_existing: OnExisting::Adopt,
+    }
+}
+
+fn on_branch(id: WorktreeId, name: &str) -> Worktree {
+    let head = Head::Branch(GitRef::new(format!("refs/heads/{name}")));
+    Worktree {
+        id,
+        dir_name: name.into(),
+        head,
+        is_locked: false,
+    }
+}
+
+fn detached(name: &str) -> Worktree {
+    let id = WorktreeId::Linked(name.into());
+    Worktree {
+        id,
+        dir_name: name.into(),
+        head: Head::Detached("c0ffee".into()),
+        is_locked: false,
+    }
+}
+
+fn git(worktrees: Vec<Worktree>) -> GitView {
+    let refs = worktrees.iter().filter_map(|worktree| match &worktree.head {
+        Head::Branch(name) => Some(name.clone()),
+        _ => None,
+    });
+    let refs: BTreeSet<GitRef> = refs.collect();
+    GitView {
+        main_branch: Some(GitRef::new("refs/heads/main")),
+        refs,
+        worktrees,
+        removed_live: BTreeSet::new(),
+    }
+}
+
+fn remote(id: &str, source: Option<&str>, expire_time: Option<Timestamp>) -> RemoteBranch {
+    RemoteBranch {
+        id: BranchId::new(id),
+        uid: Some(BranchUid::new(format!("br-{id}"))),
+        state: RemoteState::Ready,
+        is_default: source.is_none(),
+        is_protected: false,
+        source: source.map(BranchId::new),
+        expire_time,
+        create_time: Some(at(0)),
+        logical_size_bytes: None,
+    }
+}
+
+fn record(slot: Slot, branch: &str, state: RecordState) -> Record {
+    Record {
+        slot,
+        project: ProjectId::new("shop"),
+        origin: "local".into(),
+        branch: BranchId::new(branch),
+        uid: (state != RecordState::Intent).then(|| BranchUid::new(format!("br-{branch}"))),
+        state,
+        source: Some(BranchId::new("production")),
+        since: at(0),
+        lease_held: false,
+        reap_after: None,
+        was_locked: false,
+    }
+}
+
+fn main_slot() -> Slot {
+    Slot::Ref(GitRef::new("refs/heads/main"))
+}
+
+fn wt_slot(name: &str) -> Slot {
+    Slot::Worktree(WorktreeId::Linked(name.into()))
+}
+
+/// Everything of a look, owned, so that a test changes one thing.
+struct World {
+    git: Seen<GitView>,
+    observed: Seen<Observed>,
+    records: Vec<Record>,
+    taken: BTreeSet<BranchId>,
+    backing_off: BTreeMap<Slot, String>,
+    policy: Policy,
+    now: Timestamp,
+}
+
+impl World {
+    fn new(worktrees: Vec<Worktree>, remotes: Vec<RemoteBranch>, records: Vec<Record>) -> Self {
+        let remotes = std::iter::once(remote("production", None, None)).chain(remotes);
+        Self {
+            git: Seen::Present(git(worktrees)),
+            observed: Seen::Present(Observed {
+                branches: remotes.map(|b| (b.id.clone(), b)).collect(),
+            }),
+            records,
+            taken: BTreeSet::new(),
+            backing_off: BTreeMap::new(),
+            policy: policy(),
+            now: at(1),
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        plan(&Look {
+            repository: &RepositoryId::new("r1"),
+            project: &ProjectId::new("shop"),
+            origin: "local",
+            git: &self.git,
+            observed: &self.observed,
+            records: &self.records,
+            taken: &self.taken,
+            backing_off: &self.backing_off,
+            policy: &self.policy,
+            user_name: USER,
+            now: self.now,
+        })
+    }
+
+    fn steps(&self) -> Vec<Step> {
+        match self.plan() {
+            Plan::Steps(steps) => steps,
+            Plan::Wait(reason) => panic!("the look is complete, but: {reason}"),
+        }
+    }
+
+    /// What is done, in short: the action's name and what it names.
+    fn doings(&self) -> Vec<String> {
+        self.steps()
+            .iter()
+            .filter(|step| step.action != Action::Keep)
+            .map(|step| short(&step.action))
+            .collect()
+    }
+
+    fn why(&self, slot: &Slot) -> Why {
+        self.steps()
+            .into_iter()
+            .rfind(|step| &step.slot == slot)
+            .expect("a step about the slot")
+            .why
+    }
+}
+
+fn short(action: &Action) -> String {
+    match action {
+        Action::Keep => "keep".into(),
+        Action::Create {
+            branch,
+            source,
+            ttl: Some(_),
+        } => format!("create {branch} from {source}"),
+        Action::Create {
+            branch,
+            source,
+            ttl: None,
+        } => format!("create {branch} from {source} for ever"),
+        Action::Adopt { branch, .. } => format!("adopt {branch}"),
+        Action::Own { uid } => format!("own {uid}"),
+        Action::Renew { .. } => "renew".into(),
+        Action::Hold => "hold".into(),
+        Action::Release { .. } => "release".into(),
+        Action::MarkAbsent { .. } => "mark absent".into(),
+        Action::MarkPresent => "mark present".into(),
+        Action::Reap(permit) => format!("reap {}", permit.branch()),
+        Action::Forget => "forget".into(),
+        Action::Quarantine => "quarantine".into(),
+    }
+}
+
+fn main_worktree() -> Worktree {
+    on_branch(WorktreeId::Main, "main")
+}
+
+fn owned_main(expire_time: Option<Timestamp>) -> (RemoteBranch, Record) {
+    (
+        remote("jane-main", Some("production"), expire_time),
+        record(main_slot(), "jane-main", RecordState::Owned),
+    )
+}
+
+fn owned_wt() -> (RemoteBranch, Record) {
+    let name = "jane-main-worktree-abc";
+    (
+        remote(name, Some("jane-main"), Some(at(9))),
+        record(wt_slot("abc"), name, RecordState::Owned),
+    )
+}
+
+// ---- making
+
+#[test]
+fn a_new_worktree_gets_a_branch_of_its_own_from_the_source() {
+    let world = World::new(vec![main_worktree()], vec![], vec![]);
+    assert_eq!(world.doings(), ["create jane-main from production"]);
+}
+
+#[test]
+fn a_detached_worktree_waits_for_the_main_branch_then_forks_from_it_with_its_lease_held() {
+    let mut world = World::new(vec![main_worktree(), detached("abc")], vec![], vec![]);
+    assert_eq!(world.doings(), ["create jane-main from production"]);
+    assert_eq!(world.why(&wt_slot("abc")), Why::ParentNotReady);
+
+    let (branch, record) = owned_main(Some(at(7)));
+    world = World::new(
+        vec![main_worktree(), detached("abc"), detached("def")],
+        vec![branch],
+        vec![record],
+    );
+    assert_eq!(
+        world.doings(),
+        [
+            "hold",
+            "create jane-main-worktree-abc from jane-main",
+            "create jane-main-worktree-def from jane-main"
+        ]
+    );
+}
+
+#[test]
+fn every_branch_forks_from_the_source_when_the_configuration_says_so() {
+    let mut world = World::new(vec![main_worktree(), detached("abc")], vec![], vec![]);
+    world.policy.worktree_source = WorktreeSource::Source;
+    assert_eq!(
+        world.doings(),
+        [
+            "create jane-main from production",
+            "create jane-main-worktree-abc from production"
+        ]
+    );
+}
+
+#[test]
+fn a_parent_that_was_there_before_us_keeps_its_lease() {
+    let adopted = record(main_slot(), "jane-main", RecordState::Adopted);
+    let expiring = remote("jane-main", Some("production"), Some(at(9)));
+    let mut world = World::new(
+        vec![main_worktree(), detached("abc")],
+        vec![expiring],
+        vec![adopted.clone()],
+    );
+    assert_eq!(world.doings(), ["create jane-main-worktree-abc from production"]);
+    let lasting = remote("jane-main", Some("production"), None);
+    world = World::new(
+        vec![main_worktree(), detached("abc")],
+        vec![lasting],
+        vec![adopted],
+    );
+    assert_eq!(world.doings(), ["create jane-main-worktree-abc from jane-main"]);
+}
+
+#[test]
+fn two_git_branches_that_read_alike_get_two_branches() {
+    let linked = |n: &str, name: &str| on_branch(WorktreeId::Linked(n.into()), name);
+    let world = World::new(
+        vec![linked("1", "feat/A_b"), linked("2", "feat-a-B")],
+        vec![],
+        vec![],
+    );
+    let doings = world.doings();
+    assert_eq!(doings[0], "create jane-feat-a-b from production");
+    assert!(
+        doings[1].starts_with("create jane-feat-a-b-") && doings.len() == 2,
+        "{doings:?}"
+    );
+}
+
+#[test]
+fn a_name_of_another_repository_is_not_shared() {
+    let mut world = World::new(
+        vec![main_worktree()],
+        vec![remote("jane-main", Some("production"), None)],
+        vec![],
+    );
+    world.taken = BTreeSet::from([BranchId::new("jane-main")]);
+    assert!(
+        world.doings()[0].starts_with("create jane-main-"),
+        "{:?}",
+        world.doings()
+    );
+}
+
+#[test]
+fn an_existing_branch_is_adopted_or_passed_by() {
+    let existing = remote("jane-main", Some("production"), None);
+    let mut world = World::new(vec![main_worktree()], vec![existing], vec![]);
+    assert_eq!(world.doings(), ["adopt jane-main"]);
+    world.policy.on_existing = OnExisting::Separate;
+    assert!(
+        world.doings()[0].starts_with("create jane-main-"),
+        "{:?}",
+        world.doings()
+    );
+}
+
+#[test]
+fn without_a_source_a_person_is_asked() {
+    let mut world = World::new(vec![main_worktree()], vec![], vec![]);
+    world.policy.source_branch = BranchId::new("staging");
+    assert_eq!(
+        world.why(&main_slot()),
+        Why::SourceMissing(BranchId::new("staging"))
+    );
+    assert!(world.doings().is_empty());
+    let expiring = remote("staging", Some("production"), Some(at(9)));
+    world = World {
+        policy: world.policy,
+        ..World::new(vec![main_worktree()], vec![expiring], vec![])
+    };
+    assert_eq!(
+        world.why(&main_slot()),
+        Why::SourceExpires(BranchId::new("staging"))
+    );
+}
+
+// ---- unclear answers
+
+#[test]
+fn an_intent_is_settled_by_what_the_service_shows() {
+    let intent = record(main_slot(), "jane-main", RecordState::Intent);
+    let made = remote("jane-main", Some("production"), Some(at(7)));
+    let world = |remotes| World::new(vec![main_worktree()], remotes, vec![intent.clone()]);
+    assert_eq!(world(vec![]).doings(), ["create jane-main from production"]);
+    assert_eq!(world(vec![made.clone()]).doings(), ["own br-jane-main"]);
+    let older = RemoteBranch {
+        create_time: Some(at(-1)),
+        ..made.clone()
+    };
+    assert_eq!(world(vec![older]).doings(), ["adopt jane-main"]);
+    let from_elsewhere = RemoteBranch {
+        source: Some(BranchId::new("staging")),
+        ..made.clone()
+    };
+    assert_eq!(world(vec![from_elsewhere]).doings(), ["adopt jane-main"]);
+    let undated = RemoteBranch {
+        create_time: None,
+        ..made
+    };
+    assert_eq!(world(vec![undated]).doings(), ["adopt jane-main"]);
+}
+
+#[test]
+fn a_branch_made_seconds_ago_is_not_made_twice_because_the_list_lags() {
+    let (_, record) = owned_main(None);
+    let mut world = World::new(vec![main_worktree()], vec![], vec![record]);
+    world.now = at(0) + TimeDelta::seconds(59);
+    assert_eq!(world.why(&main_slot()), Why::TooYoungToMiss);
+    world.now = at(0) + TimeDelta::seconds(60);
+    assert_eq!(world.doings(), ["create jane-main from production"]);
+}
+
+#[test]
+fn an_incomplete_view_decides_nothing() {
+    let mut world = World::new(vec![], vec![], vec![owned_main(None).1]);
+    world.observed = Seen::Unknown("page 2 failed".into());
+    assert_eq!(world.plan(), Plan::Wait("page 2 failed".into()));
+    world = World::new(vec![], vec![], vec![owned_main(None).1]);
+    world.git = Seen::Unknown("EIO".into());
+    assert_eq!(world.plan(), Plan::Wait("EIO".into()));
+}
+
+#[test]
+fn another_branch_under_our_name_is_left_alone() {
+    let (branch, record) = owned_main(Some(at(7)));
+    let other = RemoteBranch {
+        uid: Some(BranchUid::new("br-other")),
+        ..branch
+    };
+    let world = World::new(vec![main_worktree()], vec![other.clone()], vec![record.clone()]);
+    assert_eq!(world.doings(), ["quarantine"]);
+    let quarantined = Record {
+        state: RecordState::Quarantined,
+        ..record
+    };
+    let world = World::new(vec![main_worktree()], vec![other], vec![quarantined]);
+    assert_eq!((world.doings(), world.why(&main_slot())), (vec![], Why::Replaced));
+}
+
+#[test]
+fn what_failed_lately_is_left_alone_for_now() {
+    let mut world = World::new(vec![main_worktree()], vec![], vec![]);
+    world.backing_off = BTreeMap::from([(main_slot(), "503".into())]);
+    assert_eq!(
+        (world.doings(), world.why(&main_slot())),
+        (vec![], Why::BackingOff("503".into()))
+    );
+}
+
+// ---- leases
+
+#[test]
+fn a_lease_is_renewed_at_half_life_and_never_before() {
+    let (branch, record) = owned_main(Some(at(6)));
+    let mut world = World::new(vec![main_worktree()], vec![branch], vec![record]);
+    world.now = at(2);
+    assert!(world.doings().is_empty());
+    world.now = at(4);
+    assert_eq!(world.doings(), ["renew"]);
+}
+
+#[test]
+fn a_held_lease_is_given_back_when_the_last_child_is_gone() {
+    let (main, record) = owned_main(None);
+    let held = Record {
+        lease_held: true,
+        ..record
+    };
+    let (child, child_record) = owned_wt();
+    let world = World::new(
+        vec![main_worktree(), detached("abc")],
+        vec![main.clone(), child],
+        vec![held.clone(), child_record],
+    );
+    assert_eq!(
+        (world.doings(), world.why(&main_slot())),
+        (vec![], Why::ChildrenNeedIt)
+    );
+    // The child is still to be made.
+    let world = World::new(
+        vec![main_worktree(), detached("abc")],
+        vec![main.clone()],
+        vec![held.clone()],
+    );
+    assert_eq!(world.doings(), ["create jane-main-worktree-abc from jane-main"]);
+    let world = World::new(vec![main_worktree()], vec![main], vec![held]);
+    assert_eq!(world.doings(), ["release"]);
+}
+
+#[test]
+fn a_git_branch_that_is_checked_out_nowhere_lets_its_lease_run_out() {
+    let slot = Slot::Ref(GitRef::new("refs/heads/old"));
+    let old = record(slot.clone(), "jane-old", RecordState::Owned);
+    let branch = remote("jane-old", Some("production"), Some(at(2)));
+    let mut world = World::new(vec![], vec![branch], vec![old.clone()]);
+    if let Seen::Present(git) = &mut world.git {
+        git.refs.insert(GitRef::new("refs/heads/old"));
+    }
+    assert_eq!((world.doings(), world.why(&slot)), (vec![], Why::NotCheckedOut));
+    world = World {
+        git: world.git,
+        ..World::new(vec![], vec![], vec![old])
+    };
+    assert_eq!(world.doings(), ["forget"]);
+}
+
+// ---- the end
+
+#[test]
+fn only_a_worktree_found_gone_twice_a_grace_apart_loses_its_branch() {
+    let (branch, mut record) = owned_wt();
+    let world = |record: &Record, now| World {
+        now,
+        ..World::new(vec![], vec![branch.clone()], vec![record.clone()])
+    };
+    assert_eq!(world(&record, at(1)).doings(), ["mark absent"]);
+    record.reap_after = Some(at(2));
+    assert_eq!(
+        world(&record, at(1)).why(&record.slot),
+        Why::Stays(Refusal::InGrace)
+    );
+    assert_eq!(world(&record, at(2)).doings(), ["reap jane-main-worktree-abc"]);
+}
+
+#[test]
+fn a_removal_that_was_watched_needs_no_grace_but_still_a_second_look() {
+    let (branch, mut record) = owned_wt();
+    let mut world = World::new(vec![], vec![branch], vec![record.clone()]);
+    if let Seen::Present(git) = &mut world.git {
+        git.removed_live.insert(WorktreeId::Linked("abc".into()));
+    }
+    assert_eq!(world.steps()[0].action, Action::MarkAbsent { reap_after: at(1) });
+    record.reap_after = Some(at(2));
+    world.records = vec![record.clone()];
+    assert_eq!(
+        world.steps()[0].action,
+        Action::MarkAbsent { reap_after: at(1) },
+        "seen again, the grace is cut short"
+    );
+    record.reap_after = Some(at(1));
+    world.records = vec![record];
+    world.now = at(1) + TimeDelta::milliseconds(1);
+    assert_eq!(world.doings(), ["reap jane-main-worktree-abc"]);
+}
+
+#[test]
+fn a_worktree_that_comes_back_keeps_its_branch() {
+    let (main, main_record) = owned_main(None);
+    let (branch, record) = owned_wt();
+    let gone = Record {
+        reap_after: Some(at(0)),
+        ..record
+    };
+    let world = World::new(
+        vec![main_worktree(), detached("abc")],
+        vec![main, branch],
+        vec![main_record, gone],
+    );
+    assert_eq!(world.doings(), ["mark present"]);
+}
+
+#[test]
+fn an_adopted_branch_is_never_reaped() {
+    let (branch, record) = owned_wt();
+    let adopted = Record {
+        state: RecordState::Adopted,
+        reap_after: Some(at(0)),
+        ..record
+    };
+    let world = World::new(vec![], vec![branch], vec![adopted]);
+    assert_eq!(world.doings(), ["forget"]);
+}
+
+#[test]
+fn an_unreadable_head_may_be_on_any_git_branch() {
+    let slot = Slot::Ref(GitRef::new("refs/heads/unborn"));
+    let unborn = Record {
+        reap_after: Some(at(0)),
+        ..record(slot, "jane-unborn", RecordState::Owned)
+    };
+    let unreadable = Worktree {
+        head: Head::Unknown("EIO".into()),
+        ..detached("abc")
+    };
+    let branch = remote("jane-unborn", Some("production"), Some(at(9)));
+    let world = World::new(vec![unreadable], vec![branch], vec![unborn]);
+    assert_eq!(world.doings(), ["mark present"]);
+}
+
+// ---- a life
+
+/// A service that does what it is asked, and panics when it is asked for a delete of what is not ours.
+struct Model {
+    world: World,
+    ours: BTreeSet<BranchUid>,
+    made: u32,
+}
+
+impl Model {
+    fn new() -> Self {
+        Self {
+            world: World::new(vec![main_worktree()], vec![], vec![]),
+            ours: BTreeSet::new(),
+            made: 0,
+        }
+    }
+
+    fn branches(&mut self) -> &mut BTreeMap<BranchId, RemoteBranch> {
+        match &mut self.world.observed {
+            Seen::Present(observed) => &mut observed.branches,
+            Seen::Unknown(_) => panic!("the model always sees"),
+        }
+    }
+
+    fn set_worktrees(&mut self, worktrees: Vec<Worktree>) {
+        self.world.git = Seen::Present(git(worktrees));
+    }
+
+    /// One pass; returns what was done.
+    fn pass(&mut self) -> Vec<String> {
+        let now = self.world.now;
+        self.branches()
+            .retain(|_, branch| branch.expire_time.is_none_or(|expire_time| expire_time > now));
+        let steps = self.world.steps();
+        let doings = self.world.doings();
+        for step in &steps {
+            self.apply(step);
+        }
+        doings
+    }
+
+    fn apply(&mut self, step: &Step) {
+        let now = self.world.now;
+        let held = self
+            .world
+            .records
+            .iter()
+            .position(|record| record.slot == step.slot);
+        match &step.action {
+            Action::Keep => {}
+            Action::Create { branch, source, ttl } => {
+                assert!(!self.branches().contains_key(branch), "{branch} is made twice");
+                assert!(
+                    self.branches()[source].expire_time.is_none(),
+                    "{source} has an expiration"
+                );
+                self.made += 1;
+                let uid = BranchUid::new(format!("br-{}", self.made));
+                let made = RemoteBranch {
+                    uid: Some(uid.clone()),
+                    create_time: Some(now),
+                    ..remote(branch.as_str(), Some(source.as_str()), ttl.map(|ttl| now + ttl))
+                };
+                self.branches().insert(branch.clone(), made);
+                self.ours.insert(uid.clone());
+                let record = Record {
+                    uid: Some(uid),
+                    source: Some(source.clone()),
+                    since: now,
+                    ..record(step.slot.clone(), branch.as_str(), RecordState::Owned)
+                };
+                self.world.records.retain(|old| old.slot != step.slot);
+                self.world.records.push(record);
+            }
+            Action::Adopt { branch, uid } => {
+                let record = Record {
+                    uid: uid.clone(),
+                    since: now,
+                    ..record(step.slot.clone(), branch.as_str(), RecordState::Adopted)
+                };
+                self.world.records.retain(|old| old.slot != step.slot);
+                self.world.records.push(record);
+            }
+            Action::Reap(permit) => {
+                let gone = self.branches().remove(permit.branch()).expect("it is there");
+                assert!(
+                    self.ours.contains(&gone.uid.expect("it has a uid")),
+                    "{} is not ours",
+                    permit.branch()
+                );
+                assert!(
+                    !self
+                        .branches()
+                        .values()
+                        .any(|b| b.source.as_ref() == Some(permit.branch()))
+                );
+                self.world.records.retain(|old| old.slot != step.slot);
+            }
+            Action::Forget => self.world.records.retain(|old| old.slot != step.slot),
+            other => self.change(held.expect("a record"), other),
+        }
+    }
+
+    fn change(&mut self, index: usize, action: &Action) {
+        let branch = self.world.records[index].branch.clone();
+        let record = &mut self.world.records[index];
+        match action {
+            Action::Own { uid } => {
+                record.state = RecordState::Owned;
+                record.uid = Some(uid.clone());
+            }
+            Action::Quarantine => record.state = RecordState::Quarantined,
+            Action::MarkAbsent { reap_after } => record.reap_after = Some(*reap_after),
+            Action::MarkPresent => record.reap_after = None,
+            Action::Hold | Action::Release { .. } | Action::Renew { .. } => {
+                record.lease_held = matches!(action, Action::Hold)
+                    || record.lease_held && !matches!(action, Action::Release { .. });
+                let expire_time = match action {
+                    Action::Renew { expire_time } | Action::Release { expire_time } => Some(*expire_time),
+                    _ => None,
+                };
+                self.branches().get_mut(&branch).expect("it is there").expire_time = expire_time;
+            }
+            other => panic!("{other:?} is not about a record"),
+        }
+    }
+}
+
+#[test]
+fn a_life_of_a_detached_worktree() {
+    let mut model = Model::new();
+    let mut story = vec![];
+    for hour in 0..14 {
+        match hour {
+            1 => model.set_worktrees(vec![main_worktree(), detached("abc")]),
+            8 => model.set_worktrees(vec![main_worktree()]),
+            _ => {}
+        }
+        model.world.now = at(hour);
+        for minute in [0, 30] {
+            model.world.now = at(hour) + TimeDelta::minutes(minute);
+            story.extend(
+                model
+                    .pass()
+                    .into_iter()
+                    .map(|doing| format!("{hour}:{minute:02} {doing}")),
+            );
+        }
+    }
+    let expected = [
+        "0:00 create jane-main from production",
+        "1:00 hold",
+        "1:00 create jane-main-worktree-abc from jane-main",
+        "4:30 renew",
+        "8:00 mark absent",
+        "9:00 reap jane-main-worktree-abc",
+        "9:30 release",
+        "13:00 renew",
+    ];
+    assert_eq!(story, expected);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever worktrees come and go, and whatever strangers do to the project, no foreign branch is deleted, no branch
+    /// is made twice, and what is in use in the end has a branch in the end.
+    #[test]
+    fn no_order_of_events_costs_a_foreign_branch(events in prop::collection::vec((0_u8..8, 0_u8..4, 1_i64..90), 1..60)) {
+        let mut model = Model::new();
+        let mut present = BTreeSet::new();
+        for (what, which, minutes) in events {
+            let name = format!("w{which}");
+            let branch = BranchId::new(format!("jane-main-worktree-{name}"));
+            match what {
+                0..=2 => drop(present.insert(name)),
+                3 => drop(present.remove(&name)),
+                // A stranger deletes our branch and makes one of the same name.
+                4 => {
+                    let is_leaf = !model.branches().values().any(|b| b.source.as_ref() == Some(&branch));
+                    if is_leaf && model.branches().contains_key(&branch) {
+                        let uid = Some(BranchUid::new(format!("br-foreign-{which}")));
+                        let foreign = RemoteBranch { uid, ..remote(branch.as_str(), Some("production"), None) };
+                        model.branches().insert(branch, foreign);
+                    }
+                }
+                5 => {
+                    if let Some(branch) = model.branches().get_mut(&branch) {
+                        branch.is_protected = true;
+                    }
+                }
+                6 => {
+                    let child = remote(&format!("foreign-child-{which}"), Some(branch.as_str()), None);
+                    if model.branches().get(&branch).is_some_and(|parent| parent.expire_time.is_none()) {
+                        model.branches().insert(child.id.clone(), child);
+                    }
+                }
+                _ => drop(model.branches().remove(&BranchId::new(format!("foreign-child-{which}")))),
+            }
+            let linked = present.iter().map(|name| detached(name));
+            model.set_worktrees(std::iter::once(main_worktree()).chain(linked).collect());
+            model.world.now += TimeDelta::minutes(minutes);
+            model.pass();
+        }
+        for _ in 0..4 {
+            model.world.now += TimeDelta::minutes(5);
+            model.pass();
+        }
+        for name in present {
+            let slot = wt_slot(&name);
+            let record = model.world.records.iter().find(|record| record.slot == slot).expect("recorded").clone();
+            prop_assert!(model.branches().contains_key(&record.branch), "{name} has no branch");
+        }
+    }
+}
