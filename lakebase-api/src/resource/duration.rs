@@ -94,3 +94,62 @@ fn digits(text: &str) -> Option<u64> {
     }
     text.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_duration_is_read_back_as_it_was_written(seconds in 0..=MAX_SECONDS, nanos in 0..1_000_000_000_u32) {
+            let duration = ProtoDuration(Duration::new(seconds, nanos));
+            prop_assert_eq!(duration.to_string().parse::<ProtoDuration>().unwrap(), duration);
+        }
+    }
+
+    #[test]
+    fn fractions_have_three_six_or_nine_digits() {
+        let cases = [
+            (0, 0, "0s"),
+            (21600, 0, "21600s"),
+            (1, 500_000_000, "1.500s"),
+            (0, 1_000, "0.000001s"),
+            (7, 1, "7.000000001s"),
+        ];
+        for (seconds, nanos, text) in cases {
+            assert_eq!(ProtoDuration(Duration::new(seconds, nanos)).to_string(), text);
+        }
+        assert_eq!(
+            "1.5s".parse::<ProtoDuration>().unwrap().0,
+            Duration::from_millis(1500)
+        );
+    }
+
+    #[test]
+    fn other_spellings_are_refused() {
+        let wrong = [
+            "",
+            "s",
+            "6h",
+            "300",
+            "-1s",
+            "+1s",
+            "1.s",
+            ".5s",
+            "1.0000000000s",
+            " 1s",
+            "1 s",
+            "1e3s",
+            "315576000001s",
+            "1.2.3s",
+        ];
+        for text in wrong {
+            assert!(text.parse::<ProtoDuration>().is_err(), "{text}");
+        }
+        for json in ["300", r#"{"seconds":21600}"#, "null"] {
+            assert!(serde_json::from_str::<ProtoDuration>(json).is_err(), "{json}");
+        }
+    }
+}

@@ -29,3 +29,6 @@ pub struct SpecBody<S> {
 /// The result of a method that has none, such as a delete (`google.protobuf.Empty`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
+
+#[cfg(test)]
+mod tests;

@@ -228,3 +228,129 @@ impl FromStr for OperationName {
         Ok(Self(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ID: &str = "[a-z][a-z0-9-]{0,62}";
+
+    proptest! {
+        #[test]
+        fn a_name_is_read_back_as_it_was_written(project in ID, branch in ID, leaf in ID) {
+            let project = ProjectName::new(&project).unwrap();
+            let branch = BranchName::new(&project, &branch).unwrap();
+            let endpoint = EndpointName::new(&branch, &leaf).unwrap();
+            let database = DatabaseName::new(&branch, &leaf).unwrap();
+            prop_assert_eq!(project.to_string().parse::<ProjectName>().unwrap(), project.clone());
+            prop_assert_eq!(branch.to_string().parse::<BranchName>().unwrap(), branch.clone());
+            prop_assert_eq!(endpoint.to_string().parse::<EndpointName>().unwrap(), endpoint.clone());
+            prop_assert_eq!(database.to_string().parse::<DatabaseName>().unwrap(), database.clone());
+            prop_assert_eq!(branch.project(), project);
+            prop_assert_eq!(endpoint.branch(), branch.clone());
+            prop_assert_eq!(database.branch(), branch);
+            prop_assert_eq!(endpoint.id(), leaf);
+        }
+
+        #[test]
+        fn whatever_is_read_is_written_the_same(text in "(projects/[a-z./-]{0,9})?(/branches/)?[a-z./%-]{0,9}") {
+            if let Ok(name) = text.parse::<BranchName>() {
+                prop_assert_eq!(name.to_string(), &*text);
+                prop_assert_eq!(text.matches('/').count(), 3, "four parts and no more");
+            }
+            if let Ok(name) = text.parse::<OperationName>() {
+                prop_assert_eq!(name.to_string(), &*text);
+                prop_assert!(!text.split('/').any(|part| part == ".."));
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_would_change_a_url_are_refused() {
+        let strange = [
+            "",
+            "projects",
+            "projects/",
+            "projects/Shop",
+            "projects/1shop",
+            "projects/-a",
+            "projects/a/",
+            "/projects/a",
+            "projects/a?b",
+            "projects/a#b",
+            "projects/a%2f",
+            "projects/..",
+            "projects/a b",
+            "projects/a\n",
+            "shop",
+            "projects/ä",
+            "projects/a/branches/b",
+        ];
+        for text in strange {
+            assert!(text.parse::<ProjectName>().is_err(), "{text}");
+        }
+        let strange = [
+            "projects/a/branches/",
+            "projects/a/branches/..",
+            "projects/a/b/branches/c",
+            "branches/b",
+            "projects/a/branches/b/branches/c",
+            "projects/a/branches/b/",
+            "projects/a/branches/B",
+        ];
+        for text in strange {
+            assert!(text.parse::<BranchName>().is_err(), "{text}");
+        }
+        let strange = [
+            "", "/a", "a/", "a//b", "a/../b", "..", ".", "a?b", "a#b", "a b", "a\\b", "a%2e", "a\u{0}",
+        ];
+        for text in strange {
+            assert!(text.parse::<OperationName>().is_err(), "{text}");
+        }
+        assert!(
+            "projects/shop/operations/7d1c-OP_9"
+                .parse::<OperationName>()
+                .is_ok()
+        );
+    }
+
+    #[test]
+    fn ids_have_at_most_63_characters() {
+        let project = ProjectName::new("shop").unwrap();
+        assert!(BranchName::new(&project, &"a".repeat(63)).is_ok());
+        assert!(BranchName::new(&project, &"a".repeat(64)).is_err());
+        assert!(BranchName::new(&project, "a").is_ok());
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_without_breaking_the_line() {
+        let error = "projects/a\nb".parse::<ProjectName>().unwrap_err();
+        let expected = "cannot use `projects/a\\nb` as a project name: \
+                        an id has only lower-case letters, digits and hyphens";
+        assert_eq!(error.to_string(), expected);
+        assert!(
+            "x".repeat(9999)
+                .parse::<BranchName>()
+                .unwrap_err()
+                .to_string()
+                .len()
+                < 300
+        );
+    }
+
+    #[test]
+    fn only_database_ids_may_begin_with_a_digit() {
+        let branch: BranchName = "projects/a/branches/b".parse().unwrap();
+        assert!(DatabaseName::new(&branch, "1st-db").is_ok());
+        assert!(EndpointName::new(&branch, "1st").is_err());
+    }
+
+    #[test]
+    fn uids_are_recognised() {
+        let uid: BranchName = "projects/a/branches/br-quiet-moon-d2x8y1zz".parse().unwrap();
+        let id: BranchName = "projects/a/branches/bread".parse().unwrap();
+        assert!(uid.looks_like_uid() && !id.looks_like_uid());
+    }
+}
