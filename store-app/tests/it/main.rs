@@ -1,0 +1,10 @@
+//! The store against a real PostgreSQL that each test starts for itself, and a Control service on a real socket.
+
+mod answers;
+mod control;
+mod follow;
+mod postgres;
+mod process;
+mod schema;
+mod store;
+mod tls;

@@ -1,0 +1,180 @@
+//! The built program: its arguments, what it prints, how it ends.
+
+use crate::control::Control;
+use crate::postgres::Postgres;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program in an environment of its own.
+fn program(args: &[&str], home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_store-app"));
+    command
+        .args(args)
+        .env_clear()
+        .env("HOME", home)
+        .env("LAKEBASE_SOCKET", home.join("l.sock"))
+        .current_dir(home)
+        .stdin(Stdio::null());
+    command
+}
+
+/// A running program, ended with the value.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+impl Running {
+    /// Starts it and returns the address it prints.
+    fn start(mut command: Command) -> (Self, String) {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut running = Self(child.expect("runs"));
+        let mut line = String::new();
+        BufReader::new(running.0.stdout.as_mut().expect("piped"))
+            .read_line(&mut line)
+            .expect("text");
+        let url = line.trim_end().strip_prefix("listening on ");
+        let url = url.unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        (running, url)
+    }
+
+    /// Sends SIGTERM and returns the exit code and what was logged.
+    fn terminate(mut self) -> (Option<i32>, String) {
+        let pid = self.0.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let code = loop {
+            if let Some(status) = self.0.try_wait().expect("our child") {
+                break status.code();
+            }
+            assert!(Instant::now() < deadline, "still running");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut log = String::new();
+        let stderr = self.0.stderr.as_mut().expect("piped");
+        stderr.read_to_string(&mut log).expect("text");
+        (code, log)
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+async fn status_of(url: &str) -> u16 {
+    reqwest::get(url).await.expect("an answer").status().as_u16()
+}
+
+#[test]
+fn without_any_source_it_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let output = program(&["--daemon-wait", "200ms"], dir.path())
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
+    let said = stderr(&output);
+    for part in [
+        "waiting up to 200ms for lakebased",
+        "hint: ",
+        "`lakebase up`",
+        "`lakebase init`",
+        "DATABASE_URL",
+    ] {
+        assert!(said.contains(part), "{part} not in {said}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_refused() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    for args in [
+        ["--daemon-wait", "30"],
+        ["--addr", "nowhere"],
+        ["--port", "99999"],
+    ] {
+        let output = program(&args, dir.path()).output().expect("runs");
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_refused_before_anything_else() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("bound").to_string();
+    let output = program(&["--addr", &addr], dir.path()).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains(&format!("cannot listen on `{addr}`")),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_daemon_the_environment_serves_after_the_wait() {
+    let postgres = Postgres::with_shop().await;
+    let mut command = program(&["serve", "--daemon-wait", "200ms"], postgres.dir());
+    command
+        .env("PGHOST", "127.0.0.1")
+        .env("PGPORT", postgres.port.to_string())
+        .env("PGDATABASE", "shop")
+        .env("PGUSER", "jane")
+        .env("PGPASSWORD", crate::postgres::JANE)
+        .env("PGSSLMODE", "disable");
+    let (running, url) = Running::start(command);
+    assert_eq!(status_of(&format!("{url}/api/health/ready")).await, 200);
+    assert_eq!(status_of(&format!("{url}/api/products/13")).await, 200);
+    let (code, log) = running.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("looking at the environment instead"), "{log}");
+    assert!(!log.contains(crate::postgres::JANE), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_daemon_the_environment_is_not_looked_at() {
+    let postgres = Postgres::with_shop().await;
+    let control = Control::start(&postgres.dir().join("l.sock"));
+    control.publish(postgres.credential("shop"));
+    let mut command = program(&["--port", "0"], postgres.dir());
+    command.env("DATABASE_URL", "postgres://nobody:nothing@127.0.0.1:1/none");
+    // Would reach into every connection, were it left standing.
+    command.env("PGSSLMODE", "verify-full");
+    let (running, url) = Running::start(command);
+    assert_eq!(status_of(&format!("{url}/api/products/1")).await, 200);
+    let (code, log) = running.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(!log.contains(crate::postgres::JANE), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_brings_the_schema_and_ends() {
+    let postgres = Postgres::with_shop().await;
+    let migrate = || {
+        program(&["migrate", "--daemon-wait", "0s"], postgres.dir())
+            .env("DATABASE_URL", postgres.url("shop"))
+            .output()
+            .expect("runs")
+    };
+    for _ in 0..2 {
+        let output = migrate();
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(postgres.count("shop", "SELECT count(*) FROM products").await, 13);
+    }
+    let output = program(&["migrate", "--daemon-wait", "0s"], postgres.dir())
+        .env("DATABASE_URL", postgres.url("absent"))
+        .output()
+        .expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("database \"absent\" does not exist"), "{said}");
+    assert!(!said.contains(crate::postgres::JANE), "{said}");
+}
