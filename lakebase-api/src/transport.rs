@@ -142,8 +142,12 @@ impl Transport {
             .https_only(workspace.origin.is_https())
             .user_agent(format!("{USER_AGENT} os/{} auth/pat", std::env::consts::OS));
         if workspace.origin.is_loopback() {
-            // A proxy would be sent the token in clear.
+            // A proxy is another machine, and to it the token would go in clear.
             builder = builder.no_proxy();
+        }
+        if !workspace.origin.is_https() {
+            // Otherwise a machine without certificates could not even talk to itself.
+            builder = builder.tls_certs_only([]);
         }
         let http = builder
             .build()
@@ -281,4 +285,114 @@ fn offline(action: &Action, error: reqwest::Error) -> Error {
 /// Returns the first reason behind an error, for the log.
 fn cause(error: &Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::auth::TokenSource;
+
+    fn action() -> Action {
+        Action::new("get branch", "x")
+    }
+
+    fn url(path: &str) -> Result<String, Error> {
+        let workspace = Workspace {
+            origin: "http://127.0.0.1:8080".parse().unwrap(),
+            token: SecretString::from("dapi"),
+            source: TokenSource::Environment,
+        };
+        let (action, path) = (action(), path.to_owned());
+        let query = vec![("update_mask", "a,b".to_owned())];
+        let request = Request {
+            action,
+            method: Method::Get,
+            path,
+            query,
+            body: None,
+            repeat: Repeat::Harmless,
+        };
+        Transport::new(&workspace, Limits::default())
+            .unwrap()
+            .url(&request)
+            .map(|url| url.to_string())
+    }
+
+    #[test]
+    fn the_token_stays_at_home_whatever_the_path_is() {
+        assert_eq!(
+            url("/api/2.0/x").unwrap(),
+            "http://127.0.0.1:8080/api/2.0/x?update_mask=a%2Cb"
+        );
+        let strange = [
+            "",
+            "x",
+            "@evil.example/",
+            ".evil.example/x",
+            "0/x",
+            "//evil.example/x/..",
+            "/a/../b",
+            "/a/%2e%2e/b",
+            "/a?b",
+            "/a#b",
+            "/a b",
+            "/a\\b",
+        ];
+        for path in strange {
+            assert!(matches!(url(path), Err(Error::Invalid { .. })), "{path}");
+        }
+    }
+
+    #[test]
+    fn pauses_follow_the_service_and_end_before_the_deadline() {
+        let limits = Limits::default();
+        let second = Duration::from_secs(1);
+        let asked = |after: Option<u64>| {
+            let after = after.map(Duration::from_secs);
+            Error::of_answer(&action(), ServerError::read(429, after, b""))
+        };
+        assert_eq!(limits.pause(&asked(None), second, Duration::ZERO), Some(second));
+        assert_eq!(
+            limits.pause(&asked(Some(15)), second, Duration::ZERO),
+            Some(Duration::from_millis(15_250))
+        );
+        assert_eq!(
+            limits.pause(&asked(Some(16)), second, Duration::ZERO),
+            None,
+            "too long to wait here"
+        );
+        assert_eq!(
+            limits.pause(&asked(None), second, Duration::from_secs(29)),
+            None,
+            "too late to try again"
+        );
+        assert_eq!(
+            limits.pause(&asked(Some(15)), second, Duration::from_secs(16)),
+            None
+        );
+    }
+
+    #[test]
+    fn only_whole_seconds_are_a_time_to_wait() {
+        let read = |value: &'static str| {
+            retry_after(&HeaderMap::from_iter([(
+                RETRY_AFTER,
+                HeaderValue::from_static(value),
+            )]))
+        };
+        assert_eq!(read(" 7 "), Some(Duration::from_secs(7)));
+        for strange in [
+            "",
+            "-1",
+            "1.5",
+            "soon",
+            "Wed, 21 Oct 2026 07:28:00 GMT",
+            "99999999999999999999",
+        ] {
+            assert_eq!(read(strange), None, "{strange}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

@@ -1,5 +1,7 @@
 //! Answers that are too large, and tokens that must not travel.
 
+use std::process::Command;
+
 use lakebase_api::{Error, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -73,4 +75,42 @@ async fn an_answer_of_just_the_limit_is_read() {
     body.push_str(&" ".repeat(64 * 1024 - body.len()));
     let (_server, client) = serve(vec![ResponseTemplate::new(200).set_body_string(body)]).await;
     client.branch(&BRANCH.parse().unwrap()).await.unwrap();
+}
+
+/// Runs one test of this binary again in a process with these variables.
+fn passes_with(variables: &[(&str, &str)]) -> bool {
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again
+        .args(["--exact", "golden::operations"])
+        .env_remove("NO_PROXY")
+        .env_remove("no_proxy");
+    let output = again.envs(variables.iter().copied()).output().unwrap();
+    output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed")
+}
+
+#[test]
+fn this_machine_is_reached_without_a_proxy() {
+    let nowhere = "http://127.0.0.1:9";
+    assert!(passes_with(&[
+        ("HTTP_PROXY", nowhere),
+        ("http_proxy", nowhere),
+        ("ALL_PROXY", nowhere)
+    ]));
+}
+
+#[test]
+fn this_machine_is_reached_without_certificates() {
+    assert!(passes_with(&[
+        ("SSL_CERT_FILE", "/nonexistent"),
+        ("SSL_CERT_DIR", "/nonexistent")
+    ]));
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_speak_tls_is_not_sent_the_token() {
+    let (server, _) = serve(vec![ResponseTemplate::new(200)]).await;
+    let client = client_at(&server.uri().replace("http://", "https://"), quick());
+    let error = client.branch(&BRANCH.parse().unwrap()).await.unwrap_err();
+    assert!(matches!(error, Error::Offline { sent: false, .. }), "{error:?}");
+    assert!(sent(&server).await.is_empty());
 }
