@@ -124,7 +124,7 @@ impl Database {
     /// refused password is about to be replaced.
     ///
     /// # Errors
-    /// [`Error::Away`] when there is no connection in time; it says why.
+    /// An error that says why, when there is no connection in time.
     pub async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Arc<Credential>), Error> {
         self.acquire_within(PATIENCE).await
     }

@@ -2,8 +2,8 @@
 //!
 //! | task | eats | emits | ends when |
 //! |---|---|---|---|
-//! | [`source`] follower | the daemon's `WatchCredential` | the newest credential | stop |
-//! | [`db`] keeper | the newest credential | the pool in use, migrated | the server has drained |
+//! | `source` follower | the daemon's `WatchCredential` | the newest credential | stop |
+//! | `db` keeper | the newest credential | the pool in use, migrated | the server has drained |
 //! | server | requests | answers from the pool in use | stop, and the last answer is given |
 //!
 //! Invariants: no answer comes from another branch than the newest one that is ready; a daemon that goes away changes

@@ -2,12 +2,16 @@
 
 use crate::control::Control;
 use crate::postgres::Postgres;
+use crate::relay::Relay;
 use crate::store::{DEADLINE, Hammer, Store, daemon, eventually};
 use lakebase_proto::{Reason, status, v1};
 use serde_json::json;
+use sqlx::Connection;
 use std::path::PathBuf;
+use std::sync::Arc;
 use store_app::RunError;
 use store_app::config::Serve;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 struct Scene {
@@ -184,6 +188,77 @@ async fn another_branch_swaps_the_pool_under_running_requests() {
         postgres.count("postgres", sql).await == 0
     })
     .await;
+    store.end().await.expect("ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_moves_who_waits_and_lets_finish_who_is_under_way() {
+    let Scene {
+        postgres,
+        control,
+        store,
+    } = scene().await;
+    postgres.create_database("other").await;
+    let mut admin = postgres.admin("shop").await;
+    for statement in [
+        "UPDATE products SET name = 'Left Behind' WHERE id = 1",
+        "BEGIN",
+        "LOCK TABLE products",
+    ] {
+        sqlx::raw_sql(statement)
+            .execute(&mut admin)
+            .await
+            .expect(statement);
+    }
+    let store = Arc::new(store);
+    let mut requests = JoinSet::new();
+    for _ in 0..16 {
+        let store = Arc::clone(&store);
+        requests.spawn(async move { store.ok("/api/products/1").await["name"].clone() });
+    }
+    // The pool has eight connections; the other half waits for one.
+    eventually("every connection is busy", async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE application_name = 'store-app' AND wait_event_type = 'Lock'";
+        postgres.count("shop", sql).await == 8
+    })
+    .await;
+    control.publish(postgres.credential("other"));
+    for _ in 0..8 {
+        let name = requests.join_next().await.expect("a request").expect("no panic");
+        assert_eq!(name, "Premium JSON Blob");
+    }
+    admin.close().await.expect("unlocked");
+    for name in requests.join_all().await {
+        assert_eq!(name, "Left Behind");
+    }
+    let store = Arc::into_inner(store).expect("nobody else holds it");
+    store.end().await.expect("ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_falls_silent_does_not_hold_up_who_waits_for_it() {
+    let postgres = Postgres::with_shop().await;
+    let relay = Relay::start(postgres.port).await;
+    let control = Control::start(&socket(&postgres));
+    let through_relay = v1::Credential {
+        port: relay.port.into(),
+        ..postgres.credential("shop")
+    };
+    control.publish(through_relay);
+    let store = Arc::new(Store::ready(daemon(&socket(&postgres))).await);
+    relay.freeze();
+    let away = store.get("/api/health/ready").await;
+    assert_eq!((away.0, &away.1["code"]), (503, &json!("unavailable")));
+    let waiting = tokio::spawn({
+        let store = Arc::clone(&store);
+        async move { store.get("/api/products/1").await }
+    });
+    control.publish(postgres.credential("shop"));
+    let (status, document) = waiting.await.expect("no panic");
+    assert_eq!(status, 200, "{document}");
+    drop(relay);
+    let store = Arc::into_inner(store).expect("nobody else holds it");
     store.end().await.expect("ends well");
 }
 

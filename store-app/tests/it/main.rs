@@ -5,6 +5,7 @@ mod control;
 mod follow;
 mod postgres;
 mod process;
+mod relay;
 mod schema;
 mod store;
 mod tls;
