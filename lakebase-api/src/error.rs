@@ -460,8 +460,13 @@ mod tests {
     #[test]
     fn a_page_of_a_proxy_is_not_the_word_of_the_service() {
         for status in [400, 404, 409, 410, 423] {
-            let page = ServerError::read(status, None, b"<html>already exists, quota</html>");
-            assert_eq!(kind(&page), None, "{status}");
+            for body in ["<pre>already exists</pre>", "quota exceeded", "no API found", ""] {
+                assert_eq!(
+                    kind(&ServerError::read(status, None, body.as_bytes())),
+                    None,
+                    "{status} {body}"
+                );
+            }
         }
         let login = ServerError::read(401, None, b"<html></html>");
         assert_eq!(kind(&login), Some(Kind::Unauthenticated));

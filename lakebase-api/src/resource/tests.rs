@@ -183,6 +183,11 @@ fn operations() {
     let name = "projects/shop/branches/jane-wt1/operations/7d1c";
     let running: Operation<Branch> = survives(&json!({"name":name,"metadata":{"@type":"x"}}));
     assert!(!running.done && running.result.is_none());
+    let early: Operation<Branch> = read(&json!({"name":name,"done":false,"response":branch()}));
+    assert_eq!(
+        early.result, None,
+        "what an unfinished operation shows is not its result"
+    );
 
     let done: Operation<Branch> = survives(&json!({"name":name,"done":true,"response":branch()}));
     assert_eq!(done.result.unwrap().unwrap().name.id(), "jane-wt1");
