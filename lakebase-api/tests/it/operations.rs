@@ -99,3 +99,20 @@ async fn a_failed_operation_is_told_apart_like_a_failed_answer() {
     assert!(matches!(error, Error::OperationFailed { .. }), "{error:?}");
     assert_eq!(error.server().unwrap().trace_id.as_deref(), Some("abc"));
 }
+
+#[tokio::test]
+async fn calls_may_move_between_threads() {
+    let (_server, client) = serve(vec![ok(&json!({ "branches": [branch(BRANCH)] }))]).await;
+    let calls = tokio::spawn(async move {
+        client
+            .wait(started::<Branch>(&done(&branch(BRANCH))), LONG)
+            .await
+            .unwrap();
+        client
+            .list_branches(&"projects/shop".parse().unwrap())
+            .await
+            .unwrap()
+            .len()
+    });
+    assert_eq!(calls.await.unwrap(), 1);
+}
