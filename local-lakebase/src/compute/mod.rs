@@ -1,0 +1,114 @@
+//! Computes: the one postmaster of each branch, started when somebody connects and suspended when nobody does. The only
+//! starter of postmasters.
+
+mod one;
+mod postmaster;
+pub(crate) mod sql;
+
+pub(crate) use one::{Compute, Session};
+
+use crate::engine::{BranchKey, Durability, EngineError};
+use crate::postgres::Postgres;
+use crate::storage::{self, Layout};
+use postmaster::Postmaster;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// How often idle computes are looked for.
+const IDLE_PERIOD: Duration = Duration::from_secs(1);
+
+/// All computes.
+#[derive(Debug)]
+pub(crate) struct Computes {
+    postgres: Postgres,
+    layout: Layout,
+    suspend_timeout: Duration,
+    by_branch: Mutex<BTreeMap<BranchKey, Arc<Compute>>>,
+}
+
+impl Computes {
+    pub(crate) fn new(postgres: Postgres, layout: Layout, suspend_timeout: Duration) -> Self {
+        Self {
+            postgres,
+            layout,
+            suspend_timeout,
+            by_branch: Mutex::default(),
+        }
+    }
+
+    /// The compute of a branch that is on the disk.
+    pub(crate) fn of(&self, key: &BranchKey) -> Result<Arc<Compute>, EngineError> {
+        if !self.layout.pgdata(key).is_dir() {
+            return Err(EngineError::Missing(key.uid.clone()));
+        }
+        let mut by_branch = self.lock();
+        let make = || {
+            Arc::new(Compute::new(
+                &self.postgres,
+                &self.layout,
+                key,
+                self.suspend_timeout,
+            ))
+        };
+        Ok(by_branch.entry(key.clone()).or_insert_with(make).clone())
+    }
+
+    /// Drops what is remembered of a branch.
+    pub(crate) fn forget(&self, key: &BranchKey) {
+        self.lock().remove(key);
+    }
+
+    /// Suspends what idles, for ever.
+    pub(crate) async fn suspend_idle(&self) {
+        loop {
+            tokio::time::sleep(IDLE_PERIOD).await;
+            for compute in self.all() {
+                compute.suspend_if_idle().await;
+            }
+        }
+    }
+
+    /// Stops every compute, all at once.
+    pub(crate) async fn stop_all(&self) {
+        let mut stops = JoinSet::new();
+        for compute in self.all() {
+            stops.spawn(async move { compute.stop().await });
+        }
+        while stops.join_next().await.is_some() {}
+    }
+
+    fn all(&self) -> Vec<Arc<Compute>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<BranchKey, Arc<Compute>>> {
+        self.by_branch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives a fresh cluster what every project starts with: the roles and the database, as the service has them.
+pub(crate) async fn furnish(layout: &Layout, postgres: &Postgres, dir: &Path) -> Result<(), EngineError> {
+    let pgdata = dir.join("pgdata");
+    let socket_dir = layout.named_socket_dir("template");
+    layout.make_dir(&socket_dir)?;
+    storage::write_settings_for(layout, &socket_dir, &pgdata, Durability::Ephemeral)?;
+    let postmaster = Postmaster::start(
+        postgres,
+        layout.run_as(),
+        &pgdata,
+        &dir.join("compute.log"),
+        &socket_dir,
+    )
+    .await
+    .map_err(|last_words| EngineError::Start {
+        uid: "template".into(),
+        last_words,
+    })?;
+    let furnished = sql::furnish(&socket_dir).await;
+    postmaster.stop().await;
+    drop(std::fs::remove_dir_all(&socket_dir));
+    furnished
+}

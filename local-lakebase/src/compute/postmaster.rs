@@ -1,0 +1,228 @@
+//! A postmaster process: started, found again after we were gone, stopped. It stands in a process group of its own, so that
+//! neither Ctrl-C nor our death takes it along.
+
+use super::sql;
+use crate::postgres::{Postgres, RunAs};
+use crate::storage::{program, socket};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+/// How long a start may take, recovery from a crash included.
+const START_PATIENCE: Duration = Duration::from_mins(2);
+/// How long the processes of a dead postmaster may linger; they hold its memory, and a new one refuses to start.
+const LINGER: Duration = Duration::from_secs(10);
+/// How long a stop may take before it is made a hard one.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// How often a socket or a process is looked at.
+const POLL: Duration = Duration::from_millis(1);
+/// How long a postmaster whose socket refuses may take to be seen dead, or to answer after all.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+/// A log larger than this is begun anew at the next start.
+const MAX_LOG: u64 = 4 * 1024 * 1024;
+/// How much of the end of a log goes into an error.
+const LAST_WORDS: u64 = 2000;
+
+/// A running postmaster.
+#[derive(Debug)]
+pub(crate) struct Postmaster {
+    pid: Pid,
+    /// Becomes true when our child has ended and was waited for; `None` for one that is not our child.
+    ended: Option<watch::Receiver<bool>>,
+}
+
+impl Postmaster {
+    /// Starts one and waits until it answers.
+    ///
+    /// # Errors
+    /// Its last words.
+    pub(super) async fn start(
+        postgres: &Postgres,
+        run_as: RunAs,
+        pgdata: &Path,
+        log: &Path,
+        socket_dir: &Path,
+    ) -> Result<Self, String> {
+        let begun = Instant::now();
+        loop {
+            let postmaster = Self::spawn(postgres, run_as, pgdata, log)?;
+            if postmaster.answers_soon(socket_dir).await {
+                return Ok(postmaster);
+            }
+            let words = last_words(log);
+            let must_wait = words.contains("lock file \"postmaster.pid\" already exists")
+                || words.contains("pre-existing shared memory block");
+            if postmaster.is_alive() {
+                postmaster.stop().await;
+                return Err(format!("it did not answer within {START_PATIENCE:?}: {words}"));
+            }
+            if !must_wait || begun.elapsed() > LINGER {
+                return Err(words);
+            }
+            tokio::time::sleep(POLL * 20).await;
+        }
+    }
+
+    fn spawn(postgres: &Postgres, run_as: RunAs, pgdata: &Path, log: &Path) -> Result<Self, String> {
+        let (out, err) = open_log(log, run_as).map_err(|error| format!("cannot open its log: {error}"))?;
+        let mut child = program(postgres, "postgres", run_as)
+            .arg("-D")
+            .arg(pgdata)
+            .current_dir(pgdata)
+            .stdout(out)
+            .stderr(err)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        let pid = child
+            .id()
+            .and_then(|id| Pid::from_raw(id.cast_signed()))
+            .ok_or("it ended at once")?;
+        let (end, ended) = watch::channel(false);
+        // Waits for it, so that no zombie keeps its lock file alive. Ends with the process.
+        tokio::spawn(async move {
+            let status = child.wait().await;
+            tracing::debug!(?status, "a postmaster ended");
+            end.send_replace(true);
+        });
+        Ok(Self {
+            pid,
+            ended: Some(ended),
+        })
+    }
+
+    /// Finds the postmaster that uses a data directory, if one does.
+    pub(super) fn find(pgdata: &Path) -> Option<Self> {
+        let text = fs::read_to_string(pgdata.join("postmaster.pid")).ok()?;
+        let mut lines = text.lines();
+        let pid = Pid::from_raw(lines.next()?.trim().parse().ok()?)?;
+        let is_its = lines.next()? == pgdata.to_str()?;
+        (is_its && test_kill_process(pid).is_ok() && is_postgres(pid, pgdata))
+            .then_some(Self { pid, ended: None })
+    }
+
+    /// Says whether the process is there.
+    pub(super) fn is_alive(&self) -> bool {
+        match &self.ended {
+            Some(ended) => !*ended.borrow(),
+            None => test_kill_process(self.pid).is_ok(),
+        }
+    }
+
+    /// Says whether it takes connections. A socket that refuses belongs to one that is just dying.
+    pub(super) async fn answers(&self, socket: &Path) -> bool {
+        let deadline = Instant::now() + REFUSAL_PATIENCE;
+        while self.is_alive() && Instant::now() < deadline {
+            if UnixStream::connect(socket).await.is_ok() {
+                return true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        false
+    }
+
+    /// Waits for the first answered query, or the end of the process.
+    async fn answers_soon(&self, socket_dir: &Path) -> bool {
+        let deadline = Instant::now() + START_PATIENCE;
+        let socket = socket(socket_dir);
+        while self.is_alive() && Instant::now() < deadline {
+            if UnixStream::connect(&socket).await.is_ok() && sql::answers(socket_dir).await {
+                return true;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        false
+    }
+
+    /// Stops it: sessions are ended, a checkpoint is written; after a while without it.
+    pub(super) async fn stop(self) {
+        self.signal(Signal::INT);
+        if tokio::time::timeout(STOP_PATIENCE, self.gone()).await.is_ok() {
+            return;
+        }
+        tracing::warn!(
+            pid = self.pid.as_raw_nonzero(),
+            "a compute does not stop; it is made to"
+        );
+        self.signal(Signal::QUIT);
+        if tokio::time::timeout(STOP_PATIENCE, self.gone()).await.is_err() {
+            self.signal(Signal::KILL);
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.is_alive() {
+            // It may have ended this very moment.
+            drop(kill_process(self.pid, signal));
+        }
+    }
+
+    async fn gone(&self) {
+        if let Some(ended) = &self.ended {
+            drop(ended.clone().wait_for(|ended| *ended).await);
+        } else {
+            while self.is_alive() {
+                tokio::time::sleep(POLL * 5).await;
+            }
+        }
+    }
+}
+
+/// Process numbers are used again: the one in a stale lock file may be anybody's by now.
+#[cfg(target_os = "linux")]
+fn is_postgres(pid: Pid, pgdata: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+    let mut words = command.split(|byte| *byte == 0);
+    let program = words.next().unwrap_or_default();
+    program.ends_with(b"postgres") && words.any(|word| word == pgdata.as_os_str().as_bytes())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_postgres(pid: Pid, pgdata: &Path) -> bool {
+    let mut command = std::process::Command::new("ps");
+    let output = command
+        .args(["-o", "args=", "-p", &pid.as_raw_nonzero().to_string()])
+        .output();
+    let args = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    args.contains("postgres") && pgdata.to_str().is_some_and(|pgdata| args.contains(pgdata))
+}
+
+fn open_log(log: &Path, run_as: RunAs) -> std::io::Result<(File, File)> {
+    if fs::metadata(log).is_ok_and(|meta| meta.len() > MAX_LOG) {
+        fs::rename(log, log.with_extension("log.old"))?;
+    }
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(log)?;
+    run_as.own(log)?;
+    Ok((file.try_clone()?, file))
+}
+
+/// The end of a log: its last fatal line, or whatever there is.
+fn last_words(log: &Path) -> String {
+    let read = || {
+        let mut file = File::open(log)?;
+        let start = file.metadata()?.len().saturating_sub(LAST_WORDS);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = vec![];
+        file.read_to_end(&mut bytes)?;
+        Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let text = read().unwrap_or_default();
+    let is_fatal = |line: &&str| line.contains("FATAL:") || line.contains("PANIC:");
+    text.lines()
+        .rfind(is_fatal)
+        .or(text.lines().next_back())
+        .unwrap_or("it said nothing")
+        .to_owned()
+}

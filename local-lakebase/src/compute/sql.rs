@@ -1,0 +1,102 @@
+//! What we say to a compute ourselves, as its owner over its private socket.
+
+use crate::engine::EngineError;
+use crate::storage::{OWNER, PORT};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
+use std::path::Path;
+
+/// The database that every project has.
+pub(crate) const DATABASE: &str = "databricks_postgres";
+
+/// What a fresh cluster gets, as the service has it: a role that owns the database and its public schema, and whose members
+/// may do nearly everything.
+const FURNISHING: [&str; 5] = [
+    "CREATE ROLE databricks_superuser NOLOGIN CREATEDB CREATEROLE BYPASSRLS",
+    "GRANT pg_read_all_data, pg_write_all_data TO databricks_superuser",
+    "GRANT pg_monitor, pg_signal_backend TO databricks_superuser WITH ADMIN OPTION",
+    "CREATE DATABASE databricks_postgres OWNER databricks_superuser",
+    "ALTER DATABASE databricks_postgres SET timezone = 'UTC'",
+];
+
+/// Opens a connection as the cluster's owner.
+pub(crate) async fn open(socket_dir: &Path, database: &str) -> Result<PgConnection, sqlx::Error> {
+    let options = PgConnectOptions::new_without_pgpass()
+        .socket(socket_dir)
+        .port(PORT)
+        .username(OWNER)
+        .database(database)
+        .application_name("lakebase");
+    options.disable_statement_logging().connect().await
+}
+
+/// Says whether a query is answered.
+pub(crate) async fn answers(socket_dir: &Path) -> bool {
+    match open(socket_dir, "postgres").await {
+        Ok(session) => session.close().await.is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// Gives a fresh cluster its roles and its database.
+pub(crate) async fn furnish(socket_dir: &Path) -> Result<(), EngineError> {
+    let mut session = open(socket_dir, "postgres").await?;
+    for statement in FURNISHING {
+        sqlx::query(statement).execute(&mut session).await?;
+    }
+    session.close().await?;
+    let mut session = open(socket_dir, DATABASE).await?;
+    sqlx::query("ALTER SCHEMA public OWNER TO databricks_superuser")
+        .execute(&mut session)
+        .await?;
+    Ok(session.close().await?)
+}
+
+/// Makes a role that can log in, if there is none of the name.
+pub(crate) async fn ensure_role(
+    socket_dir: &Path,
+    role: &str,
+    is_superuser_member: bool,
+) -> Result<(), EngineError> {
+    let mut session = open(socket_dir, "postgres").await?;
+    let exists: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
+        .bind(role)
+        .fetch_optional(&mut session)
+        .await?;
+    let name = identifier(role);
+    if exists.is_none() {
+        let rights = if is_superuser_member {
+            " CREATEDB CREATEROLE BYPASSRLS"
+        } else {
+            ""
+        };
+        sqlx::query(AssertSqlSafe(format!("CREATE ROLE {name} LOGIN{rights}")))
+            .execute(&mut session)
+            .await?;
+    }
+    if is_superuser_member {
+        sqlx::query(AssertSqlSafe(format!("GRANT databricks_superuser TO {name}")))
+            .execute(&mut session)
+            .await?;
+    }
+    Ok(session.close().await?)
+}
+
+/// A name as an identifier, whatever it holds.
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_quotes() {
+        assert_eq!(identifier("jane@example.com"), "\"jane@example.com\"");
+        assert_eq!(
+            identifier("x\"; DROP DATABASE postgres;--"),
+            "\"x\"\"; DROP DATABASE postgres;--\""
+        );
+    }
+}

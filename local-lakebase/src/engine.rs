@@ -1,0 +1,318 @@
+//! Branches as PostgreSQL: the facade over data directories (`storage`) and postmasters (`compute`). Knows nothing of HTTP,
+//! projects' rules or tokens.
+
+use crate::compute::{self, Computes, Session, sql};
+use crate::postgres::{Postgres, RunAs};
+use crate::storage::{self, CopyError, Layout, Source};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// What the engine needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineConfig {
+    /// Where branches live.
+    pub(crate) data_dir: PathBuf,
+    /// PostgreSQL's programs, when they are not to be looked for.
+    pub(crate) pg_bindir: Option<PathBuf>,
+    /// How long a compute may idle when nobody said otherwise.
+    pub(crate) suspend_timeout: Duration,
+}
+
+/// Names a branch on the disk. Both parts are ids of the API: lower-case letters, digits and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct BranchKey {
+    /// The project's id.
+    pub(crate) project: String,
+    /// The branch's uid.
+    pub(crate) uid: String,
+}
+
+/// How a branch outlives a crash of the machine. A crash of its processes never costs anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Not flushed to disk: fast, and gone with the power.
+    Ephemeral,
+    /// Flushed, as PostgreSQL does it.
+    Durable,
+}
+
+/// What a fork came to.
+#[derive(Clone, Debug)]
+pub(crate) struct Fork {
+    /// The place in the source's log that the child starts from.
+    pub(crate) lsn: String,
+    /// Whether the source was asleep, and stayed so.
+    pub(crate) was_asleep: bool,
+    /// How long it took.
+    pub(crate) took: Duration,
+}
+
+/// Whether a branch's compute runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ComputeState {
+    /// It answers.
+    Running,
+    /// It is not running; the next connection wakes it.
+    Suspended,
+}
+
+/// What `recover` did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recovered {
+    /// Postmasters that were running already, and go on.
+    pub(crate) adopted: usize,
+    /// Directories that belonged to no branch.
+    pub(crate) swept: usize,
+}
+
+/// Why the engine could not do it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EngineError {
+    /// There is no PostgreSQL on this machine.
+    #[error("cannot find PostgreSQL")]
+    NoPostgres {
+        /// What a person should do.
+        fix: String,
+    },
+    /// What there is is too old.
+    #[error("cannot use PostgreSQL {version}: it is too old")]
+    TooOld {
+        /// What was found.
+        version: String,
+        /// What a person should do.
+        fix: String,
+    },
+    /// We are root, and there is nobody else to run PostgreSQL as.
+    #[error("cannot run PostgreSQL as root, and there is no user `postgres`")]
+    NoUser,
+    /// The user that computes run as cannot pass through a directory.
+    #[error(
+        "cannot keep branches in `{dir}`: the user that PostgreSQL runs as cannot enter it; choose another directory or run `chmod o+x` on it"
+    )]
+    Closed {
+        /// The first such directory.
+        dir: PathBuf,
+    },
+    /// No such branch on the disk.
+    #[error("cannot find the data of branch `{0}`")]
+    Missing(String),
+    /// Copying failed; nothing is left of it.
+    #[error("cannot copy the data directory")]
+    Copy(#[from] CopyError),
+    /// A compute does not start; the text is the end of its log.
+    #[error("cannot start the compute of branch `{uid}`: {last_words}")]
+    Start {
+        /// Whose.
+        uid: String,
+        /// What it said.
+        last_words: String,
+    },
+    /// One of PostgreSQL's programs failed.
+    #[error("cannot run {program}: {said}")]
+    Program {
+        /// Which.
+        program: &'static str,
+        /// What it said.
+        said: String,
+    },
+    /// A compute refused a statement.
+    #[error("cannot use the compute")]
+    Sql(#[from] sqlx::Error),
+    /// The file system refused.
+    #[error("cannot use `{path}`")]
+    Io {
+        /// What was used.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+}
+
+/// The engine. Clones share one.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    postgres: Postgres,
+    layout: Layout,
+    computes: Computes,
+    /// Held while the template is made, so that it is made once.
+    template: Mutex<()>,
+}
+
+impl Engine {
+    /// Finds PostgreSQL and prepares the data directory. Starts nothing.
+    pub(crate) async fn open(config: EngineConfig) -> Result<Self, EngineError> {
+        let postgres = Postgres::find(config.pg_bindir.as_deref())?;
+        let layout = Layout::prepare(&config.data_dir, RunAs::find()?)?;
+        let computes = Computes::new(postgres.clone(), layout.clone(), config.suspend_timeout);
+        let shared = Shared {
+            postgres,
+            layout,
+            computes,
+            template: Mutex::default(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The version of PostgreSQL, as in `15.18`.
+    pub(crate) fn postgres_version(&self) -> &str {
+        self.shared.postgres.version()
+    }
+
+    /// The release of PostgreSQL, as in 15.
+    pub(crate) fn postgres_major(&self) -> u32 {
+        self.shared.postgres.major()
+    }
+
+    /// Makes the root branch of a project, with a role for its creator.
+    pub(crate) async fn create_root(&self, key: &BranchKey, creator: &str) -> Result<(), EngineError> {
+        let template = self.template().await?;
+        let layout = &self.shared.layout;
+        storage::copy_stopped(layout, &template, key, Durability::Durable).await?;
+        let made = self.ensure_role(key, creator, true).await;
+        if made.is_err() {
+            self.delete(key).await?;
+        }
+        made
+    }
+
+    /// Makes a branch with the data of another one, as they are now. The source may be in use, or asleep; asleep it stays
+    /// asleep.
+    pub(crate) async fn fork(
+        &self,
+        source: &BranchKey,
+        child: &BranchKey,
+        durability: Durability,
+    ) -> Result<Fork, EngineError> {
+        let started = Instant::now();
+        let layout = &self.shared.layout;
+        let compute = self.shared.computes.of(source)?;
+        let (lsn, was_asleep) = match compute.hold_if_asleep().await? {
+            Some(_asleep) => {
+                storage::copy_stopped(layout, &Source::Branch(source.clone()), child, durability).await?;
+                (
+                    storage::last_checkpoint(&self.shared.postgres, &layout.pgdata(child)).await?,
+                    true,
+                )
+            }
+            None => {
+                let session = self.connect(source).await?;
+                let lsn = storage::copy_live(layout, &session.socket_dir, source, child, durability).await?;
+                (lsn, false)
+            }
+        };
+        Ok(Fork {
+            lsn,
+            was_asleep,
+            took: started.elapsed(),
+        })
+    }
+
+    /// Stops a branch's compute and removes its data. Of what is gone already it takes no notice.
+    pub(crate) async fn delete(&self, key: &BranchKey) -> Result<(), EngineError> {
+        if let Ok(compute) = self.shared.computes.of(key) {
+            compute.stop().await;
+        }
+        self.shared.computes.forget(key);
+        storage::discard(&self.shared.layout, key).await
+    }
+
+    /// Returns a session with the branch's compute, which is woken if it sleeps. While the session lives, it stays awake.
+    pub(crate) async fn connect(&self, key: &BranchKey) -> Result<Session, EngineError> {
+        self.shared.computes.of(key)?.connect().await
+    }
+
+    /// Makes a role that can log in, if there is none of the name.
+    pub(crate) async fn ensure_role(
+        &self,
+        key: &BranchKey,
+        role: &str,
+        is_superuser_member: bool,
+    ) -> Result<(), EngineError> {
+        let session = self.connect(key).await?;
+        sql::ensure_role(&session.socket_dir, role, is_superuser_member).await
+    }
+
+    /// The size of a branch's data, its write-ahead log left out.
+    pub(crate) async fn logical_size(&self, key: &BranchKey) -> Result<u64, EngineError> {
+        storage::logical_size(&self.shared.layout, key).await
+    }
+
+    /// Whether the branch's compute runs.
+    pub(crate) fn state(&self, key: &BranchKey) -> ComputeState {
+        let is_running = self
+            .shared
+            .computes
+            .of(key)
+            .is_ok_and(|compute| compute.is_running());
+        if is_running {
+            ComputeState::Running
+        } else {
+            ComputeState::Suspended
+        }
+    }
+
+    /// Sets after how long without a session the compute is suspended; `None`: never.
+    pub(crate) fn set_suspend_timeout(&self, key: &BranchKey, timeout: Option<Duration>) {
+        if let Ok(compute) = self.shared.computes.of(key) {
+            compute.set_suspend_timeout(timeout);
+        }
+    }
+
+    /// Puts the disk in order after a start: what a crash left half-made is removed, postmasters that still run are adopted,
+    /// those of branches that are no longer known are stopped.
+    pub(crate) async fn recover(&self, known: &[BranchKey]) -> Result<Recovered, EngineError> {
+        let known: BTreeSet<&BranchKey> = known.iter().collect();
+        let mut recovered = Recovered::default();
+        for key in storage::branches(&self.shared.layout)? {
+            let compute = self.shared.computes.of(&key)?;
+            let is_running = compute.adopt().await;
+            if known.contains(&key) {
+                recovered.adopted += usize::from(is_running);
+            } else {
+                tracing::warn!(branch = %key.uid, "removing a data directory that belongs to no branch");
+                self.delete(&key).await?;
+                recovered.swept += 1;
+            }
+        }
+        recovered.swept += storage::sweep(&self.shared.layout).await?;
+        Ok(recovered)
+    }
+
+    /// Suspends computes that idle, until it is dropped. To be spawned once.
+    pub(crate) async fn suspend_idle(self) {
+        self.shared.computes.suspend_idle().await;
+    }
+
+    /// Stops every compute.
+    pub(crate) async fn shutdown(&self) {
+        self.shared.computes.stop_all().await;
+    }
+
+    /// A cluster as new projects get it: made once for a release, then copied.
+    async fn template(&self) -> Result<Source, EngineError> {
+        let _turn = self.shared.template.lock().await;
+        let layout = &self.shared.layout;
+        let postgres = &self.shared.postgres;
+        let path = layout.template(postgres.major());
+        if !path.exists() {
+            let half = storage::half_made(&path);
+            storage::init_cluster(layout, postgres, &half).await?;
+            compute::furnish(layout, postgres, &half).await?;
+            storage::publish(&half, &path)?;
+        }
+        Ok(Source::Template(path))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! A cluster as a whole: made by `initdb`, read by `pg_controldata`, and the settings that a branch runs with.
+
+use super::layout::{Layout, PORT};
+use crate::engine::{BranchKey, Durability, EngineError};
+use crate::postgres::{Postgres, RunAs};
+use std::fs;
+use std::path::Path;
+use std::process::{Output, Stdio};
+use tokio::process::Command;
+
+/// The role that owns the cluster. Nobody logs in as it but us.
+pub(crate) const OWNER: &str = "cloud_admin";
+
+/// Settings for many small computes on one machine; each is there for a reason that was measured.
+///
+/// `wal_level=replica` and the slots: a fork is a backup. `fsync` stands apart, because it depends on the branch.
+/// `syncfs`: the stock start flushes a thousand files one by one.
+const SETTINGS: &str = "\
+listen_addresses = ''
+unix_socket_permissions = 0700
+shared_buffers = 16MB
+max_connections = 50
+max_worker_processes = 4
+max_logical_replication_workers = 0
+max_wal_senders = 4
+max_replication_slots = 8
+wal_level = replica
+wal_keep_size = 0
+wal_buffers = 256kB
+max_wal_size = 256MB
+min_wal_size = 32MB
+full_page_writes = on
+synchronous_commit = on
+autovacuum_max_workers = 1
+jit = off
+logging_collector = off
+log_line_prefix = '%m [%p] '
+";
+
+/// Makes an empty cluster in `dir/pgdata`, over what may lie there.
+pub(crate) async fn init_cluster(
+    layout: &Layout,
+    postgres: &Postgres,
+    dir: &Path,
+) -> Result<(), EngineError> {
+    drop(fs::remove_dir_all(dir));
+    layout.make_dir(dir)?;
+    let mut command = program(postgres, "initdb", layout.run_as());
+    command
+        .args([
+            "--no-sync",
+            "--data-checksums",
+            "--wal-segsize=1",
+            "--auth=trust",
+            "--encoding=UTF8",
+        ])
+        .args(["--locale=C.UTF-8", "--username", OWNER, "--pgdata"])
+        .arg(dir.join("pgdata"))
+        .current_dir(dir);
+    run("initdb", &mut command).await.map(drop)
+}
+
+/// Writes the settings of a branch, in the file that is read last and that a reload can change.
+pub(crate) fn write_settings(
+    layout: &Layout,
+    key: &BranchKey,
+    pgdata: &Path,
+    durability: Durability,
+) -> Result<(), EngineError> {
+    write_settings_for(layout, &layout.socket_dir(key), pgdata, durability)
+}
+
+/// Writes the settings of a cluster whose socket is in `socket_dir`.
+pub(crate) fn write_settings_for(
+    layout: &Layout,
+    socket_dir: &Path,
+    pgdata: &Path,
+    durability: Durability,
+) -> Result<(), EngineError> {
+    let fsync = match durability {
+        Durability::Ephemeral => "off",
+        Durability::Durable => "on",
+    };
+    let syncfs = if cfg!(target_os = "linux") {
+        "recovery_init_sync_method = syncfs\n"
+    } else {
+        ""
+    };
+    let socket_dir = socket_dir.display().to_string().replace('\'', "''");
+    let text = format!(
+        "{SETTINGS}{syncfs}fsync = {fsync}\nport = {PORT}\nunix_socket_directories = '{socket_dir}'\n"
+    );
+    let path = pgdata.join("postgresql.auto.conf");
+    let write = || {
+        fs::write(&path, text)?;
+        layout.run_as().own(&path)
+    };
+    write().map_err(|source| EngineError::Io {
+        path: path.clone(),
+        source,
+    })
+}
+
+/// Says whether a cluster was stopped in order, so that its files are all there is.
+pub(crate) async fn is_shut_down(postgres: &Postgres, pgdata: &Path) -> Result<bool, EngineError> {
+    Ok(control_data(postgres, pgdata, "Database cluster state")
+        .await?
+        .as_deref()
+        == Some("shut down"))
+}
+
+/// The place in the log of a stopped cluster's last checkpoint.
+pub(crate) async fn last_checkpoint(postgres: &Postgres, pgdata: &Path) -> Result<String, EngineError> {
+    Ok(control_data(postgres, pgdata, "Latest checkpoint location")
+        .await?
+        .unwrap_or_default())
+}
+
+async fn control_data(
+    postgres: &Postgres,
+    pgdata: &Path,
+    wanted: &str,
+) -> Result<Option<String>, EngineError> {
+    let mut command = program(postgres, "pg_controldata", RunAs::Us);
+    let output = run("pg_controldata", command.arg(pgdata)).await?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+    Ok(fields
+        .find(|(name, _)| *name == wanted)
+        .map(|(_, value)| value.trim().to_owned()))
+}
+
+/// One of PostgreSQL's programs, in an environment of its own.
+pub(crate) fn program(postgres: &Postgres, name: &str, run_as: RunAs) -> Command {
+    let mut command = Command::new(postgres.program(name));
+    command
+        .env_clear()
+        .env("LC_ALL", "C.UTF-8")
+        .env("TZ", "UTC")
+        .stdin(Stdio::null());
+    if let RunAs::User { uid, gid } = run_as {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+async fn run(name: &'static str, command: &mut Command) -> Result<Output, EngineError> {
+    let output = command.output().await.map_err(|error| EngineError::Program {
+        program: name,
+        said: error.to_string(),
+    })?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(EngineError::Program { program: name, said })
+}

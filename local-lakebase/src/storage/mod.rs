@@ -1,0 +1,200 @@
+//! Data directories: where they are, how one is copied from another, how they go. No HTTP, no processes but `initdb` and
+//! `pg_controldata`.
+//!
+//! A directory appears under its name whole or not at all: it is made under `*.tmp` and renamed. One that goes is renamed
+//! into `trash` first.
+
+mod cluster;
+mod layout;
+mod live;
+mod tree;
+
+pub(crate) use cluster::{
+    OWNER, init_cluster, is_shut_down, last_checkpoint, program, write_settings, write_settings_for,
+};
+pub(crate) use layout::{Layout, PORT, socket};
+pub(crate) use live::copy_live;
+pub(crate) use tree::CopyError;
+
+use crate::engine::{BranchKey, Durability, EngineError};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use tree::Skip;
+
+/// What a stopped data directory is copied from.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// The template's directory.
+    Template(PathBuf),
+    /// A branch whose compute is kept asleep by the caller.
+    Branch(BranchKey),
+}
+
+/// Copies a data directory that no postmaster uses.
+pub(crate) async fn copy_stopped(
+    layout: &Layout,
+    source: &Source,
+    child: &BranchKey,
+    durability: Durability,
+) -> Result<(), EngineError> {
+    let from = match source {
+        Source::Template(path) => path.join("pgdata"),
+        Source::Branch(key) => layout.pgdata(key),
+    };
+    let (layout, child) = (layout.clone(), child.clone());
+    let run_as = layout.run_as();
+    new_branch(&layout.clone(), &child, durability, async move |pgdata| {
+        blocking(move || tree::copy(&from, &pgdata, run_as, Skip::StoppedOnly)).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Makes a branch's directory: `fill` puts the data in place, and the branch appears when all is there.
+async fn new_branch<T>(
+    layout: &Layout,
+    child: &BranchKey,
+    durability: Durability,
+    fill: impl AsyncFnOnce(PathBuf) -> Result<T, EngineError>,
+) -> Result<T, EngineError> {
+    let path = layout.branch(child);
+    let half = half_made(&path);
+    let made = async {
+        layout.make_dir(path.parent().unwrap_or(&path))?;
+        layout.make_dir(&half)?;
+        layout.make_dir(&half.join("pgdata"))?;
+        let filled = fill(half.join("pgdata")).await?;
+        write_settings(layout, child, &half.join("pgdata"), durability)?;
+        publish(&half, &path)?;
+        Ok(filled)
+    };
+    let made = made.await;
+    if made.is_err() {
+        // The disk may be full; what is left goes at the next start.
+        drop(blocking(move || fs::remove_dir_all(half)).await);
+    }
+    made
+}
+
+/// The name under which a directory is made.
+pub(crate) fn half_made(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+/// Gives a directory that is complete its name, durably.
+pub(crate) fn publish(half: &Path, path: &Path) -> Result<(), EngineError> {
+    let publish = || {
+        fs::rename(half, path)?;
+        fs::File::open(path.parent().unwrap_or(path))?.sync_all()
+    };
+    publish().map_err(|source| EngineError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Lists the branches on the disk.
+pub(crate) fn branches(layout: &Layout) -> Result<Vec<BranchKey>, EngineError> {
+    let mut keys = vec![];
+    for (project, dir) in subdirs(&layout.projects())? {
+        for (uid, _) in subdirs(&dir)? {
+            let key = BranchKey {
+                project: project.clone(),
+                uid,
+            };
+            if !key.uid.ends_with(".tmp") {
+                keys.push(key);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+/// Removes a branch's directory: out of the way at once, from the disk in the background.
+pub(crate) async fn discard(layout: &Layout, key: &BranchKey) -> Result<(), EngineError> {
+    let path = layout.branch(key);
+    let trash = layout
+        .trash()
+        .join(format!("{}-{}", key.uid, uuid::Uuid::new_v4()));
+    match fs::rename(&path, &trash) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(EngineError::Io { path, source }),
+    }
+    drop(fs::remove_dir_all(layout.socket_dir(key)));
+    tokio::task::spawn_blocking(move || drop(fs::remove_dir_all(trash)));
+    Ok(())
+}
+
+/// Removes what a crash left: half-made directories and trash. Returns how many.
+pub(crate) async fn sweep(layout: &Layout) -> Result<usize, EngineError> {
+    let mut left: Vec<PathBuf> = subdirs(&layout.trash())?
+        .into_iter()
+        .map(|(_, path)| path)
+        .collect();
+    let projects = subdirs(&layout.projects())?.into_iter().map(|(_, path)| path);
+    for dir in projects.chain([layout.root().to_owned()]) {
+        left.extend(
+            subdirs(&dir)?
+                .into_iter()
+                .filter(|(name, _)| name.ends_with(".tmp"))
+                .map(|(_, path)| path),
+        );
+    }
+    let count = left.len();
+    blocking(move || left.iter().for_each(|path| drop(fs::remove_dir_all(path)))).await;
+    Ok(count)
+}
+
+/// The size of a branch's data, its write-ahead log left out.
+pub(crate) async fn logical_size(layout: &Layout, key: &BranchKey) -> Result<u64, EngineError> {
+    let pgdata = layout.pgdata(key);
+    if !pgdata.is_dir() {
+        return Err(EngineError::Missing(key.uid.clone()));
+    }
+    Ok(blocking(move || {
+        ["base", "global"]
+            .iter()
+            .map(|dir| size_of(&pgdata.join(dir)))
+            .sum()
+    })
+    .await)
+}
+
+fn size_of(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(meta) if meta.is_dir() => size_of(&entry.path()),
+        Ok(meta) => meta.len(),
+        // Dropped between the list and the look.
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
+/// The directories in a directory, by name.
+fn subdirs(dir: &Path) -> Result<Vec<(String, PathBuf)>, EngineError> {
+    let io = |source| EngineError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let mut found = vec![];
+    for entry in fs::read_dir(dir).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        if entry.file_type().map_err(io)?.is_dir() {
+            found.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        }
+    }
+    Ok(found)
+}
+
+/// Runs something that waits for the disk.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
