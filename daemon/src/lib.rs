@@ -1,1 +1,198 @@
-//! Placeholder.
+//! lakebased: one Lakebase branch for every git worktree.
+//!
+//! ```text
+//! git hook ─┐                       hints: "look again", nothing more
+//! watcher ──┼─► controller (queue) ─► pass(repository) = look ─► plan ─► apply ─► tend
+//! clock ────┘     one pass per key        │ git, service        core     │ service, ledger
+//! clients ─► socket ─► service ───────────┴── reads the board; hints go to the queue
+//! ```
+//!
+//! Anyone may wake the queue; nobody may tell it what to do. If every hint is lost, its clock alone still converges.
+//!
+//! | task | eats | emits | ends when |
+//! |---|---|---|---|
+//! | controller | wishes | passes | told to stop, after its passes |
+//! | a pass | one repository | steps done, a view on the board | done |
+//! | watcher | file events | hints | the daemon ends |
+//! | accept | connections | those of our own user | told to stop |
+//! | server | calls | answers | told to stop, after open calls |
+//! | a stream | the board, minted credentials | messages | its client goes, or told to stop |
+//!
+//! # Invariants
+//! - Only `daemon_core::permit` can allow a delete, and only `provider` can ask for one.
+//! - Nothing is asked of the service before the ledger says that it will be.
+//! - Passwords are in memory and in `.env` files that git ignores, and nowhere else.
+//! - A pass that could not see everything decides nothing.
+
+mod apply;
+mod attempts;
+mod board;
+mod clock;
+pub mod config;
+mod controller;
+mod convert;
+mod credentials;
+mod env_writer;
+mod git;
+mod ledger;
+mod lookup;
+mod provider;
+mod reconcile;
+mod repository_config;
+mod service;
+mod services;
+pub mod socket;
+mod streams;
+mod tend;
+mod view;
+mod watcher;
+
+use crate::board::Board;
+use crate::config::Config;
+use crate::controller::Handle;
+use crate::ledger::Ledger;
+use crate::lookup::Lookup;
+use crate::reconcile::Reconciler;
+use crate::service::{About, Service};
+use crate::services::Services;
+use crate::watcher::Watcher;
+use anyhow::Context;
+use daemon_core::ids::RepositoryId;
+use lakebase_api::AuthEnv;
+use lakebase_proto::v1::control_server::ControlServer;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Server;
+
+/// The largest message that a client may send.
+const MAX_REQUEST: usize = 256 * 1024;
+/// How many calls one client may have open at once.
+const MAX_STREAMS: u32 = 64;
+/// How long open calls may go on after the daemon was told to stop.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Runs the daemon until `stop`.
+///
+/// # Errors
+/// What kept it from serving; `socket::SocketError::AlreadyRunning` when another daemon does.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    socket::private_dir(&config.state_dir)?;
+    let _lock = socket::lock(&config.state_dir)?;
+    let ledger = Ledger::open(&config.state_dir.join("state.db")).await?;
+    let listener = socket::bind(&config.socket).await?;
+    let tasks = TaskTracker::new();
+    let (controller, inbox) = Handle::new();
+    let (hints, hinted) = mpsc::channel(controller::WISHES);
+    let service = service(&config, &ledger, &controller, hints, &tasks, &stop);
+
+    let passes = tasks.spawn(controller::run(service.reconciler.clone(), inbox, stop.clone()));
+    tasks.spawn(
+        stop.clone()
+            .run_until_cancelled_owned(forward(hinted, controller.clone())),
+    );
+    // Early, so that `status` can tell what Local Lakebase lacks before somebody needs it.
+    let warming = service.services.clone();
+    tasks.spawn(async move { warming.warm_up().await });
+    controller.set_repositories(ledger.repositories().await?).await;
+    tracing::info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
+
+    let services = service.services.clone();
+    let served = serve(listener, service, &tasks, stop.clone()).await;
+    stop.cancel();
+    tasks.close();
+    // Passes first: one may be in the middle of a branch.
+    drop(passes.await);
+    if tokio::time::timeout(DRAIN, tasks.wait()).await.is_err() {
+        tracing::warn!("open calls were cut off");
+    }
+    services.stop().await;
+    drop(std::fs::remove_file(&config.socket));
+    tracing::info!("ended");
+    served
+}
+
+/// Puts the parts together.
+fn service(
+    config: &Config,
+    ledger: &Ledger,
+    controller: &Handle,
+    hints: mpsc::Sender<Option<RepositoryId>>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Service {
+    let services = Arc::new(Services::new(config.clone(), AuthEnv::from_process()));
+    let board = Arc::new(Board::default());
+    let reconciler = Arc::new(Reconciler {
+        ledger: ledger.clone(),
+        services: services.clone(),
+        credentials: Arc::default(),
+        board: board.clone(),
+        watcher: Mutex::new(Watcher::new(hints)),
+        turns: Mutex::default(),
+        begun: Mutex::default(),
+    });
+    let about = About {
+        started_at: clock::now(),
+        socket: config.socket.clone(),
+        state_dir: config.state_dir.clone(),
+    };
+    Service {
+        lookup: Lookup {
+            board,
+            controller: controller.clone(),
+        },
+        credentials: reconciler.credentials.clone(),
+        reconciler,
+        ledger: ledger.clone(),
+        services,
+        streams: tasks.clone(),
+        stop: stop.clone(),
+        about: Arc::new(about),
+    }
+}
+
+/// Hands the watcher's hints to the controller.
+async fn forward(mut hinted: mpsc::Receiver<Option<RepositoryId>>, controller: Handle) {
+    while let Some(hint) = hinted.recv().await {
+        match hint {
+            Some(id) => controller.hint(id),
+            None => controller.hint_all(),
+        }
+    }
+}
+
+/// Answers calls until `stop`.
+async fn serve(
+    listener: tokio::net::UnixListener,
+    service: Service,
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (accepted, streams) = mpsc::channel::<std::io::Result<UnixStream>>(64);
+    tasks.spawn(socket::accept(listener, accepted, stop.clone()));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<ControlServer<Service>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(lakebase_proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let answering = Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .add_service(ControlServer::new(service).max_decoding_message_size(MAX_REQUEST))
+        .add_service(health_service)
+        .add_service(reflection)
+        .serve_with_incoming_shutdown(ReceiverStream::new(streams), stop.clone().cancelled_owned());
+    let cut_off = async {
+        stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = answering => served.context("cannot serve"),
+        () = cut_off => Ok(()),
+    }
+}

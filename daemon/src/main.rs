@@ -1,2 +1,35 @@
-//! Placeholder.
-fn main() {}
+//! The binary: logs, configuration, run, exit code.
+
+use clap::Parser;
+use lakebased::config::{Args, Config};
+use lakebased::socket::SocketError;
+use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
+
+mod logs;
+mod signals;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if matches!(error.downcast_ref(), Some(SocketError::AlreadyRunning)) => {
+            eprintln!("{error}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start() -> anyhow::Result<()> {
+    let config = Config::load(Args::parse())?;
+    let _writing = logs::init(&config)?;
+    let stop = CancellationToken::new();
+    signals::watch(stop.clone())?;
+    lakebased::run(config, stop)
+        .await
+        .inspect_err(|error| tracing::error!("{error:#}"))
+}

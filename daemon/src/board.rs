@@ -1,0 +1,184 @@
+//! What the daemon shows: the picture of every repository after its last pass. Passes write it, calls read and follow it.
+//! Nothing is decided from it.
+
+use chrono::TimeDelta;
+use daemon_core::Timestamp;
+use daemon_core::config_file::Settings;
+use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot, WorktreeId};
+use daemon_core::plan::Standing;
+use daemon_core::state::Head;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+use crate::credentials::Target;
+use crate::git::Located;
+
+/// Something that is not as it should be, and what a person can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Problem {
+    pub(crate) message: String,
+    pub(crate) fix: String,
+}
+
+/// How a repository's worktrees are watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum WatchMode {
+    Events,
+    #[default]
+    Polling,
+}
+
+/// A repository after its last pass.
+#[derive(Debug, Clone)]
+pub(crate) struct RepositoryView {
+    pub(crate) id: RepositoryId,
+    pub(crate) common_dir: PathBuf,
+    pub(crate) main_worktree: Option<PathBuf>,
+    pub(crate) hooks_dir: PathBuf,
+    pub(crate) config_path: PathBuf,
+    pub(crate) settings: Option<Arc<Settings>>,
+    /// `local`, or the origin of a workspace; empty until one was reached.
+    pub(crate) service: String,
+    pub(crate) watch_mode: WatchMode,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) worktrees: Vec<WorktreeView>,
+    /// The number of the last pass that ended, so that a caller can wait for one that began after its call.
+    pub(crate) passes: u64,
+    /// The last pass found nothing to do and nothing to wait for.
+    pub(crate) is_settled: bool,
+}
+
+/// A worktree after its repository's last pass.
+#[derive(Debug, Clone)]
+pub(crate) struct WorktreeView {
+    pub(crate) id: WorktreeId,
+    pub(crate) root: PathBuf,
+    pub(crate) admin_dir: PathBuf,
+    pub(crate) head: Head,
+    pub(crate) is_locked: bool,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) standing: Standing,
+    pub(crate) why: String,
+    pub(crate) problem: Option<Problem>,
+    pub(crate) branch: Option<BranchView>,
+    /// Present when credentials can be had.
+    pub(crate) target: Option<Arc<Target>>,
+}
+
+/// The branch of a worktree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BranchView {
+    pub(crate) id: BranchId,
+    pub(crate) name: String,
+    pub(crate) uid: Option<BranchUid>,
+    pub(crate) source: Option<String>,
+    pub(crate) expire_time: Option<Timestamp>,
+    pub(crate) is_owned: bool,
+    pub(crate) logical_size_bytes: u64,
+    pub(crate) create_time: Option<Timestamp>,
+}
+
+pub(crate) type Repositories = BTreeMap<RepositoryId, Arc<RepositoryView>>;
+
+/// The board.
+#[derive(Debug)]
+pub(crate) struct Board {
+    repositories: watch::Sender<Arc<Repositories>>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self {
+            repositories: watch::Sender::new(Arc::default()),
+        }
+    }
+}
+
+impl Board {
+    /// Shows a repository.
+    pub(crate) fn publish(&self, view: RepositoryView) {
+        self.repositories.send_modify(|all| {
+            Arc::make_mut(all).insert(view.id.clone(), Arc::new(view));
+        });
+    }
+
+    /// Changes what is shown of a repository, if it is shown.
+    pub(crate) fn amend(&self, id: &RepositoryId, change: impl FnOnce(&mut RepositoryView)) {
+        self.repositories
+            .send_if_modified(|all| match Arc::make_mut(all).get_mut(id) {
+                Some(view) => {
+                    change(Arc::make_mut(view));
+                    true
+                }
+                None => false,
+            });
+    }
+
+    /// Takes down every repository but these.
+    pub(crate) fn retain(&self, ids: &[RepositoryId]) {
+        self.repositories.send_if_modified(|all| {
+            let before = all.len();
+            Arc::make_mut(all).retain(|id, _| ids.contains(id));
+            all.len() != before
+        });
+    }
+
+    /// Everything that is shown.
+    pub(crate) fn repositories(&self) -> Arc<Repositories> {
+        self.repositories.borrow().clone()
+    }
+
+    /// One repository.
+    pub(crate) fn repository(&self, id: &RepositoryId) -> Option<Arc<RepositoryView>> {
+        self.repositories.borrow().get(id).cloned()
+    }
+
+    /// Follows what is shown.
+    pub(crate) fn follow(&self) -> watch::Receiver<Arc<Repositories>> {
+        self.repositories.subscribe()
+    }
+}
+
+/// Finds the worktree that holds a path: the one with the longest root, as worktrees may lie in one another.
+pub(crate) fn find_worktree<'a>(
+    repositories: &'a Repositories,
+    path: &Path,
+) -> Option<(&'a Arc<RepositoryView>, &'a WorktreeView)> {
+    let all = repositories
+        .values()
+        .flat_map(|view| view.worktrees.iter().map(move |worktree| (view, worktree)));
+    all.filter(|(_, worktree)| !worktree.root.as_os_str().is_empty() && path.starts_with(&worktree.root))
+        .max_by_key(|(_, worktree)| worktree.root.as_os_str().len())
+}
+
+impl RepositoryView {
+    /// The view of a repository before its first pass.
+    pub(crate) fn unseen(id: RepositoryId, located: &Located) -> Self {
+        Self {
+            id,
+            common_dir: located.common_dir.clone(),
+            main_worktree: located.main_worktree.clone(),
+            hooks_dir: located.hooks_dir.clone(),
+            config_path: located.config_path(),
+            settings: None,
+            service: String::new(),
+            watch_mode: WatchMode::default(),
+            problems: vec![],
+            worktrees: vec![],
+            passes: 0,
+            is_settled: false,
+        }
+    }
+
+    /// How long a hook is asked to wait.
+    pub(crate) fn hook_wait(&self) -> TimeDelta {
+        let wait = self
+            .settings
+            .as_ref()
+            .map(|settings| settings.hook_wait)
+            .unwrap_or_default();
+        TimeDelta::from_std(wait).unwrap_or_default()
+    }
+}

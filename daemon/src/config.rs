@@ -1,0 +1,102 @@
+//! The daemon's own configuration: flags and environment, read once and checked, then values.
+
+use anyhow::Context;
+use clap::Parser;
+use etcetera::BaseStrategy;
+use lakebase_proto::{SocketEnv, socket_path};
+use std::path::PathBuf;
+
+/// Keeps one Lakebase branch for every worktree of the registered repositories.
+///
+/// Runs in the foreground until it is told to stop; `lakebase up` starts it in the background. With no Databricks
+/// configuration it starts Local Lakebase: the same service on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "lakebased", version)]
+pub struct Args {
+    /// Socket to listen on [default: `$XDG_RUNTIME_DIR/lakebase/lakebased.sock`, else below the state directory]
+    #[arg(long, value_name = "PATH", env = "LAKEBASE_SOCKET")]
+    socket: Option<PathBuf>,
+    /// Directory for the ledger and the log [default: ~/.local/state/lakebase]
+    #[arg(long, value_name = "DIR", env = "LAKEBASE_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Directory for Local Lakebase's data [default: ~/.local/share/lakebase/local, or /var/lib/lakebase/local as root]
+    #[arg(long, value_name = "DIR", env = "LAKEBASE_LOCAL_DIR")]
+    local_dir: Option<PathBuf>,
+    /// Directory with PostgreSQL's server binaries [default: found by itself]
+    #[arg(long, value_name = "DIR", env = "LAKEBASE_PG_BINDIR")]
+    pg_bindir: Option<PathBuf>,
+    /// User name on Local Lakebase; branches are named after the part before the @ [default: LOGIN@localhost]
+    #[arg(long, value_name = "NAME", env = "LAKEBASE_LOCAL_USER")]
+    local_user: Option<String>,
+    /// Log to standard error as well as to the file
+    #[arg(long)]
+    log_stderr: bool,
+    /// What to log, as in `info` or `lakebased=debug`
+    #[arg(long, value_name = "FILTER", env = "LAKEBASE_LOG", default_value = "info")]
+    log: String,
+}
+
+/// The checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen.
+    pub socket: PathBuf,
+    /// The ledger, the lock and the log.
+    pub state_dir: PathBuf,
+    /// Local Lakebase's data.
+    pub local_dir: PathBuf,
+    /// PostgreSQL's server binaries, when they are not to be looked for.
+    pub pg_bindir: Option<PathBuf>,
+    /// The user of Local Lakebase.
+    pub local_user: String,
+    /// The filter of the log.
+    pub log: String,
+    /// Whether to log to standard error too.
+    pub log_stderr: bool,
+}
+
+impl Config {
+    /// Completes the arguments with what the environment says.
+    ///
+    /// # Errors
+    /// When there is no home directory, or the socket's path is too long.
+    pub fn load(args: Args) -> anyhow::Result<Self> {
+        let dirs = etcetera::base_strategy::Xdg::new().context("cannot find the home directory")?;
+        let state_home = dirs.state_dir().context("cannot find the state directory")?;
+        let socket = match args.socket {
+            Some(socket) => socket_path(&SocketEnv {
+                lakebase_socket: Some(socket),
+                ..SocketEnv::default()
+            })?,
+            None => socket_path(&SocketEnv::from_process())?,
+        };
+        let local_dir = args.local_dir.unwrap_or_else(|| {
+            // PostgreSQL will not run as root, and root's home is closed to the user that it runs as.
+            let is_root = rustix::process::geteuid().is_root();
+            if is_root {
+                "/var/lib/lakebase/local".into()
+            } else {
+                dirs.data_dir().join("lakebase/local")
+            }
+        });
+        Ok(Self {
+            socket,
+            state_dir: args.state_dir.unwrap_or_else(|| state_home.join("lakebase")),
+            local_dir,
+            pg_bindir: args.pg_bindir,
+            local_user: args
+                .local_user
+                .unwrap_or_else(|| format!("{}@localhost", login_name())),
+            log: args.log,
+            log_stderr: args.log_stderr,
+        })
+    }
+}
+
+fn login_name() -> String {
+    let named = ["USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|n| !n.is_empty()));
+    let is_root = rustix::process::geteuid().is_root();
+    named.unwrap_or_else(|| if is_root { "root".into() } else { "dev".into() })
+}

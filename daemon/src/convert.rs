@@ -1,0 +1,136 @@
+//! From the daemon's words to the contract's.
+
+use crate::board::{BranchView, Problem, RepositoryView, WatchMode, WorktreeView};
+use crate::credentials::{Minted, Target};
+use crate::services::LocalInfo;
+use chrono::TimeDelta;
+use daemon_core::Timestamp;
+use daemon_core::plan::Standing;
+use daemon_core::state::Head;
+use lakebase_proto::v1;
+use secrecy::ExposeSecret;
+use std::path::Path;
+
+pub(crate) fn timestamp(at: Timestamp) -> prost_types::Timestamp {
+    let nanos = i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default();
+    prost_types::Timestamp {
+        seconds: at.timestamp(),
+        nanos,
+    }
+}
+
+pub(crate) fn duration(span: TimeDelta) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: span.num_seconds(),
+        nanos: span.subsec_nanos(),
+    }
+}
+
+pub(crate) fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+pub(crate) fn problem(problem: &Problem) -> v1::Problem {
+    v1::Problem {
+        message: problem.message.clone(),
+        fix: problem.fix.clone(),
+    }
+}
+
+pub(crate) fn state(worktree: &WorktreeView) -> v1::WorktreeState {
+    match worktree.standing {
+        Standing::Ready if worktree.target.is_some() => v1::WorktreeState::Ready,
+        Standing::Pending if worktree.branch.is_none() => v1::WorktreeState::Pending,
+        Standing::Ready | Standing::Pending => v1::WorktreeState::Creating,
+        Standing::Failing => v1::WorktreeState::Failing,
+        Standing::Blocked => v1::WorktreeState::Blocked,
+        Standing::Unused => v1::WorktreeState::Unspecified,
+    }
+}
+
+pub(crate) fn worktree(repository: &RepositoryView, worktree: &WorktreeView) -> v1::Worktree {
+    let head = match &worktree.head {
+        Head::Branch(name) => Some(v1::worktree::Head::GitBranch(name.short().to_owned())),
+        Head::Detached(commit) => Some(v1::worktree::Head::DetachedAt(commit.clone())),
+        Head::Unknown(_) => None,
+    };
+    v1::Worktree {
+        repository_id: repository.id.to_string(),
+        worktree_id: worktree.id.as_str().to_owned(),
+        path: path(&worktree.root),
+        head,
+        locked: worktree.is_locked,
+        state: state(worktree).into(),
+        why: worktree.why.clone(),
+        branch: worktree.branch.as_ref().map(branch),
+        problem: worktree.problem.as_ref().map(problem),
+    }
+}
+
+fn branch(branch: &BranchView) -> v1::Branch {
+    let ownership = if branch.is_owned {
+        v1::Ownership::Owned
+    } else {
+        v1::Ownership::Adopted
+    };
+    v1::Branch {
+        branch_id: branch.id.to_string(),
+        name: branch.name.clone(),
+        uid: branch.uid.as_ref().map(ToString::to_string).unwrap_or_default(),
+        source_branch: branch.source.clone().unwrap_or_default(),
+        expire_time: branch.expire_time.map(timestamp),
+        ownership: ownership.into(),
+        logical_size_bytes: branch.logical_size_bytes,
+        create_time: branch.create_time.map(timestamp),
+    }
+}
+
+pub(crate) fn credential(worktree: &WorktreeView, target: &Target, minted: &Minted) -> v1::Credential {
+    v1::Credential {
+        host: target.host.clone(),
+        port: target.port.into(),
+        database: target.database.clone(),
+        user: target.user.clone(),
+        password: minted.password.expose_secret().to_owned(),
+        sslmode: target.sslmode.to_owned(),
+        ssl_root_cert: target.ssl_root_cert.as_deref().map(path).unwrap_or_default(),
+        expire_time: Some(timestamp(minted.expire_time)),
+        endpoint: target.endpoint.to_string(),
+        branch: worktree.branch.as_ref().map(branch),
+    }
+}
+
+pub(crate) fn repository(view: &RepositoryView) -> v1::Repository {
+    let settings = view.settings.as_deref();
+    let watch_mode = match view.watch_mode {
+        WatchMode::Events => v1::WatchMode::Events,
+        WatchMode::Polling => v1::WatchMode::Polling,
+    };
+    v1::Repository {
+        id: view.id.to_string(),
+        common_dir: path(&view.common_dir),
+        main_worktree: view.main_worktree.as_deref().map(path).unwrap_or_default(),
+        hooks_dir: path(&view.hooks_dir),
+        config_path: path(&view.config_path),
+        config_exists: view.config_path.symlink_metadata().is_ok(),
+        project_id: settings
+            .map(|settings| settings.project.to_string())
+            .unwrap_or_default(),
+        source_branch: settings
+            .map(|settings| settings.policy.source_branch.to_string())
+            .unwrap_or_default(),
+        service: view.service.clone(),
+        watch_mode: watch_mode.into(),
+        problems: view.problems.iter().map(problem).collect(),
+    }
+}
+
+pub(crate) fn local(info: &LocalInfo) -> v1::LocalLakebase {
+    v1::LocalLakebase {
+        api_url: info.api_url.clone(),
+        data_dir: path(&info.data_dir),
+        databricks_config_file: path(&info.databricks_config_file),
+        ca_file: path(&info.ca_file),
+        postgres_version: info.postgres_version.clone(),
+    }
+}

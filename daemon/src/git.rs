@@ -1,0 +1,341 @@
+//! Reads git: which worktrees a repository has and where their HEADs point. The only user of git2. Changes nothing, runs
+//! nothing, and says "unknown" where it could not look.
+
+use daemon_core::ids::{GitRef, WorktreeId};
+use daemon_core::state::{GitView, Head, Seen, Worktree};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// The largest HEAD, `gitdir` or `locked` file that is read.
+const MAX_GIT_FILE: u64 = 8 * 1024;
+
+/// Why a repository cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GitError {
+    #[error("cannot find a git repository at `{path}`")]
+    NotARepository { path: PathBuf, source: git2::Error },
+    #[error("cannot read the git repository at `{path}`")]
+    Unreadable { path: PathBuf, source: io::Error },
+}
+
+/// Where the parts of a repository are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) common_dir: PathBuf,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// `None` for a bare repository.
+    pub(crate) main_worktree: Option<PathBuf>,
+    pub(crate) hooks_dir: PathBuf,
+}
+
+impl Located {
+    /// Where `lakebase.config` is, or belongs: in the main worktree, or in a bare repository's directory.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.main_worktree
+            .as_ref()
+            .unwrap_or(&self.common_dir)
+            .join("lakebase.config")
+    }
+}
+
+/// Where a worktree is on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Its root directory.
+    pub(crate) root: PathBuf,
+    /// Its git directory, with HEAD in it.
+    pub(crate) admin_dir: PathBuf,
+    /// What tells later whether the directory was removed or its disk went away: the parent directory's device and inode
+    /// while the root stood in it on the same device.
+    stood_in: Option<(u64, u64)>,
+}
+
+/// One complete look.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Found {
+    pub(crate) view: GitView,
+    pub(crate) places: BTreeMap<WorktreeId, Place>,
+}
+
+/// Finds the repository that holds a path.
+///
+/// # Errors
+/// [`GitError`] when there is none, or it is of a kind that libgit2 cannot open.
+pub(crate) fn locate(path: &Path) -> Result<Located, GitError> {
+    let not_found = |source| GitError::NotARepository {
+        path: path.to_owned(),
+        source,
+    };
+    let here = git2::Repository::discover(path).map_err(not_found)?;
+    let unreadable = |source| GitError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let common_dir = here.commondir().canonicalize().map_err(unreadable)?;
+    let meta = std::fs::metadata(&common_dir).map_err(unreadable)?;
+    let repository = git2::Repository::open(&common_dir).map_err(not_found)?;
+    let main_worktree = repository
+        .workdir()
+        .map(Path::canonicalize)
+        .transpose()
+        .map_err(unreadable)?;
+    let hooks_dir = hooks_dir(&repository, &common_dir, main_worktree.as_deref());
+    Ok(Located {
+        device: meta.dev(),
+        inode: meta.ino(),
+        common_dir,
+        main_worktree,
+        hooks_dir,
+    })
+}
+
+/// `core.hooksPath` (relative to where hooks run), else `hooks` in the common directory.
+fn hooks_dir(repository: &git2::Repository, common_dir: &Path, main_worktree: Option<&Path>) -> PathBuf {
+    let configured = repository
+        .config()
+        .and_then(|config| config.get_path("core.hooksPath"));
+    match configured {
+        Ok(path) => main_worktree.unwrap_or(common_dir).join(path),
+        Err(_) => common_dir.join("hooks"),
+    }
+}
+
+/// What to look at, and what is known from before.
+pub(crate) struct Question {
+    pub(crate) common_dir: PathBuf,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// Refs whose existence is asked.
+    pub(crate) refs: BTreeSet<GitRef>,
+}
+
+/// Looks at all worktrees. Blocking: a dead file system can hold it for long.
+pub(crate) fn look(question: &Question, before: Option<&Found>) -> Seen<Found> {
+    match try_look(question, before) {
+        Ok(found) => Seen::Present(found),
+        Err(reason) => Seen::Unknown(reason),
+    }
+}
+
+fn try_look(question: &Question, before: Option<&Found>) -> Result<Found, String> {
+    let common_dir = &question.common_dir;
+    let meta = std::fs::metadata(common_dir).map_err(|error| cannot("read", common_dir, &error))?;
+    if (meta.dev(), meta.ino()) != (question.device, question.inode) {
+        return Err(format!(
+            "`{}` is another repository now; run `lakebase init` in it",
+            common_dir.display()
+        ));
+    }
+    let repository = git2::Repository::open(common_dir)
+        .map_err(|error| format!("cannot open `{}`: {}", common_dir.display(), error.message()))?;
+    let mut found = Found::default();
+    let main_head = read_head(common_dir);
+    if let Head::Branch(name) = &main_head {
+        found.view.main_branch = Some(name.clone());
+    }
+    if let Some(root) = repository.workdir() {
+        let place = Place {
+            root: trimmed(root),
+            admin_dir: common_dir.clone(),
+            stood_in: None,
+        };
+        found.add(WorktreeId::Main, main_head, false, place);
+    }
+    for name in linked_names(common_dir)? {
+        add_linked(&mut found, common_dir, &name);
+    }
+    found.view.refs = existing_refs(&repository, &question.refs)?;
+    found.view.removed_live = before
+        .map(|before| removed_live(before, &found))
+        .unwrap_or_default();
+    Ok(found)
+}
+
+impl Found {
+    fn add(&mut self, id: WorktreeId, head: Head, is_locked: bool, place: Place) {
+        let dir_name = place
+            .root
+            .file_name()
+            .unwrap_or(OsStr::new(""))
+            .to_string_lossy()
+            .into_owned();
+        self.view.worktrees.push(Worktree {
+            id: id.clone(),
+            dir_name,
+            head,
+            is_locked,
+        });
+        self.places.insert(id, place);
+    }
+}
+
+/// The names below `worktrees/`, every one or an error. No such directory means no linked worktree.
+fn linked_names(common_dir: &Path) -> Result<Vec<String>, String> {
+    let dir = common_dir.join("worktrees");
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(cannot("list", &dir, &error)),
+    };
+    let mut names = vec![];
+    for entry in entries {
+        let entry = entry.map_err(|error| cannot("list", &dir, &error))?;
+        let name = entry.file_name().into_string();
+        // Git makes these names of printable ASCII; any other is not git's.
+        names
+            .push(name.map_err(|name| format!("`{}` holds the odd name {}", dir.display(), name.display()))?);
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+fn add_linked(found: &mut Found, common_dir: &Path, name: &str) {
+    let admin_dir = common_dir.join("worktrees").join(name);
+    let (root, head) = match linked_root(&admin_dir) {
+        Ok(root) => (root, read_head(&admin_dir)),
+        Err(reason) => (PathBuf::new(), Head::Unknown(reason)),
+    };
+    let is_locked = is_locked(&admin_dir);
+    let stood_in = stood_in(&root);
+    found.add(
+        WorktreeId::Linked(name.to_owned()),
+        head,
+        is_locked,
+        Place {
+            root,
+            admin_dir,
+            stood_in,
+        },
+    );
+}
+
+/// The root of a linked worktree: the directory of the `.git` file that `gitdir` names (absolute, or relative to the
+/// admin directory since git 2.48).
+fn linked_root(admin_dir: &Path) -> Result<PathBuf, String> {
+    let text = read_git_file(&admin_dir.join("gitdir"))
+        .map_err(|error| cannot("read `gitdir` in", admin_dir, &error))?;
+    let path = admin_dir.join(OsStr::from_bytes(text.trim_ascii()));
+    let root = path
+        .parent()
+        .filter(|_| path.file_name() == Some(OsStr::new(".git")));
+    let root = root.ok_or_else(|| format!("`gitdir` in `{}` names no worktree", admin_dir.display()))?;
+    // A directory that is gone cannot be made canonical; its name is still good for people.
+    Ok(root.canonicalize().unwrap_or_else(|_| root.to_owned()))
+}
+
+/// `git worktree add` holds a lock of its own while it works; that one is not the user's.
+fn is_locked(admin_dir: &Path) -> bool {
+    match read_git_file(&admin_dir.join("locked")) {
+        Ok(reason) => reason.trim_ascii() != b"initializing",
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+fn stood_in(root: &Path) -> Option<(u64, u64)> {
+    let root_meta = std::fs::symlink_metadata(root).ok()?;
+    let parent = std::fs::symlink_metadata(root.parent()?).ok()?;
+    (root_meta.dev() == parent.dev()).then_some((parent.dev(), parent.ino()))
+}
+
+/// Worktrees that are no longer listed, whose directory is gone too, from a parent directory that is still the same: so
+/// somebody removed them. An unmounted disk leaves another parent, or none.
+fn removed_live(before: &Found, now: &Found) -> BTreeSet<WorktreeId> {
+    let was_removed = |(id, place): &(&WorktreeId, &Place)| {
+        let Some(stood_in) = place.stood_in else {
+            return false;
+        };
+        let parent = place
+            .root
+            .parent()
+            .and_then(|parent| std::fs::symlink_metadata(parent).ok());
+        let root_is_gone = std::fs::symlink_metadata(&place.root)
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        !now.places.contains_key(id) && root_is_gone && parent.is_some_and(|p| (p.dev(), p.ino()) == stood_in)
+    };
+    before
+        .places
+        .iter()
+        .filter(was_removed)
+        .map(|(id, _)| id.clone())
+        .collect()
+}
+
+fn existing_refs(
+    repository: &git2::Repository,
+    asked: &BTreeSet<GitRef>,
+) -> Result<BTreeSet<GitRef>, String> {
+    let mut existing = BTreeSet::new();
+    for name in asked {
+        match repository.find_reference(name.as_str()) {
+            Ok(_) => drop(existing.insert(name.clone())),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => {}
+            Err(error) => return Err(format!("cannot look up `{name}`: {}", error.message())),
+        }
+    }
+    Ok(existing)
+}
+
+/// Reads where HEAD points, in a worktree's git directory.
+pub(crate) fn read_head(git_dir: &Path) -> Head {
+    match read_git_file(&git_dir.join("HEAD")) {
+        Ok(bytes) => parse_head(&bytes),
+        Err(error) => Head::Unknown(cannot("read HEAD in", git_dir, &error)),
+    }
+}
+
+fn parse_head(bytes: &[u8]) -> Head {
+    let Ok(text) = std::str::from_utf8(bytes.trim_ascii()) else {
+        return Head::Unknown("HEAD holds something that is not text".into());
+    };
+    let is_commit = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    match text.strip_prefix("ref:").map(str::trim_start) {
+        Some("refs/heads/.invalid") => Head::Unknown("the repository keeps its refs in a reftable".into()),
+        Some(name) if name.starts_with("refs/") && !name.contains(char::is_control) => {
+            Head::Branch(GitRef::new(name))
+        }
+        // What `git worktree add` writes before it knows better.
+        None if is_commit && text.bytes().all(|b| b == b'0') => {
+            Head::Unknown("the worktree is still being added".into())
+        }
+        None if is_commit => Head::Detached(text.to_owned()),
+        _ => Head::Unknown("HEAD is neither a ref nor a commit".into()),
+    }
+}
+
+/// Reads a small regular file of git's; never follows a link, never waits for a FIFO.
+fn read_git_file(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = vec![];
+    file.take(MAX_GIT_FILE).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Says whether git ignores a path in a worktree and does not track it, so that a secret may be written there.
+pub(crate) fn is_safely_ignored(worktree_root: &Path, relative: &Path) -> Result<bool, git2::Error> {
+    let repository = git2::Repository::open(worktree_root)?;
+    let is_tracked = repository.index()?.get_path(relative, 0).is_some();
+    Ok(!is_tracked && repository.is_path_ignored(relative)?)
+}
+
+fn trimmed(path: &Path) -> PathBuf {
+    path.components().collect()
+}
+
+fn cannot(verb: &str, path: &Path, error: &io::Error) -> String {
+    format!("cannot {verb} `{}`: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! Real repositories, made by the real git with a pinned environment.
+
+use super::*;
+use std::process::Command;
+
+struct Repo {
+    dir: tempfile::TempDir,
+}
+
+fn run_git(dir: &Path, args: &[&str]) -> String {
+    let mut command = Command::new("git");
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"GIT_")) {
+        command.env_remove(name);
+    }
+    let output = command
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "-c",
+            "init.defaultBranch=main",
+        ])
+        .args(args)
+        .current_dir(dir)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .expect("git is installed");
+    assert!(
+        output.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+impl Repo {
+    fn new() -> Self {
+        let repo = Self {
+            dir: tempfile::tempdir().expect("a temp dir"),
+        };
+        std::fs::create_dir(repo.main()).expect("made");
+        repo.git(&["init", "-q"]);
+        repo.git(&["commit", "-q", "--allow-empty", "-m", "first"]);
+        repo
+    }
+
+    fn main(&self) -> PathBuf {
+        self.dir.path().canonicalize().expect("it is there").join("main")
+    }
+
+    fn beside(&self, name: &str) -> PathBuf {
+        self.main().parent().expect("a parent").join(name)
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        run_git(&self.main(), args)
+    }
+
+    fn question(&self, refs: &[&str]) -> Question {
+        let located = locate(&self.main()).expect("a repository");
+        Question {
+            common_dir: located.common_dir,
+            device: located.device,
+            inode: located.inode,
+            refs: refs.iter().map(|name| GitRef::new(*name)).collect(),
+        }
+    }
+
+    fn look(&self, before: Option<&Found>) -> Found {
+        match look(&self.question(&["refs/heads/main", "refs/heads/gone"]), before) {
+            Seen::Present(found) => found,
+            Seen::Unknown(reason) => panic!("{reason}"),
+        }
+    }
+}
+
+fn head_of<'a>(found: &'a Found, id: &str) -> &'a Head {
+    let id = WorktreeId::parse(id);
+    &found
+        .view
+        .worktrees
+        .iter()
+        .find(|worktree| worktree.id == id)
+        .expect("it is listed")
+        .head
+}
+
+#[test]
+fn worktrees_and_their_heads_are_found() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "-b", "feature/x", "../wt-x"]);
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt-d"]);
+    repo.git(&["worktree", "lock", "../wt-d"]);
+    let found = repo.look(None);
+    assert_eq!(head_of(&found, ""), &Head::Branch(GitRef::new("refs/heads/main")));
+    assert_eq!(
+        head_of(&found, "wt-x"),
+        &Head::Branch(GitRef::new("refs/heads/feature/x"))
+    );
+    assert!(matches!(head_of(&found, "wt-d"), Head::Detached(commit) if commit.len() == 40));
+    let locked: Vec<_> = found
+        .view
+        .worktrees
+        .iter()
+        .filter(|worktree| worktree.is_locked)
+        .collect();
+    assert_eq!(locked.len(), 1);
+    assert_eq!(found.places[&WorktreeId::parse("wt-d")].root, repo.beside("wt-d"));
+    assert_eq!(found.view.refs, BTreeSet::from([GitRef::new("refs/heads/main")]));
+    assert_eq!(found.view.main_branch, Some(GitRef::new("refs/heads/main")));
+}
+
+#[test]
+fn a_worktree_is_located_from_within() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    std::fs::create_dir(repo.beside("wt").join("sub")).expect("made");
+    let located = locate(&repo.beside("wt").join("sub")).expect("a repository");
+    assert_eq!(located.common_dir, repo.main().join(".git"));
+    assert_eq!(located.main_worktree, Some(repo.main()));
+    assert_eq!(located.config_path(), repo.main().join("lakebase.config"));
+    assert_eq!(located.hooks_dir, repo.main().join(".git/hooks"));
+    repo.git(&["config", "core.hooksPath", ".githooks"]);
+    assert_eq!(
+        locate(&repo.main()).expect("a repository").hooks_dir,
+        repo.main().join(".githooks")
+    );
+    assert!(matches!(
+        locate(repo.dir.path()),
+        Err(GitError::NotARepository { .. })
+    ));
+}
+
+#[test]
+fn a_bare_repository_has_linked_worktrees_and_no_main_one() {
+    let repo = Repo::new();
+    run_git(repo.dir.path(), &["clone", "-q", "--bare", "main", "bare.git"]);
+    run_git(
+        &repo.beside("bare.git"),
+        &["worktree", "add", "-q", "../of-bare", "main"],
+    );
+    let located = locate(&repo.beside("of-bare")).expect("a repository");
+    assert_eq!(
+        (located.main_worktree.clone(), located.common_dir.clone()),
+        (None, repo.beside("bare.git"))
+    );
+    let question = Question {
+        common_dir: located.common_dir,
+        device: located.device,
+        inode: located.inode,
+        refs: BTreeSet::new(),
+    };
+    let Seen::Present(found) = look(&question, None) else {
+        panic!("it can be read")
+    };
+    let ids: Vec<_> = found
+        .view
+        .worktrees
+        .iter()
+        .map(|worktree| worktree.id.clone())
+        .collect();
+    assert_eq!(ids, [WorktreeId::parse("of-bare")]);
+}
+
+#[test]
+fn a_removed_worktree_is_told_from_one_whose_place_went_away() {
+    let repo = Repo::new();
+    for name in ["removed", "pruned", "elsewhere/away"] {
+        repo.git(&["worktree", "add", "-q", "--detach", &format!("../{name}")]);
+    }
+    let before = repo.look(None);
+    repo.git(&["worktree", "remove", "../removed"]);
+    // As when a disk is unmounted: the directory that held it is another one now.
+    std::fs::rename(repo.beside("elsewhere"), repo.beside("unmounted")).expect("renamed");
+    std::fs::create_dir(repo.beside("elsewhere")).expect("made");
+    repo.git(&["worktree", "prune"]);
+    let after = repo.look(Some(&before));
+    assert_eq!(after.view.worktrees.len(), 2, "main and pruned are left");
+    assert_eq!(
+        after.view.removed_live,
+        BTreeSet::from([WorktreeId::parse("removed")])
+    );
+}
+
+#[test]
+fn a_moved_worktree_keeps_its_id() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    repo.git(&["worktree", "move", "../wt", "../elsewhere"]);
+    assert_eq!(
+        repo.look(None).places[&WorktreeId::parse("wt")].root,
+        repo.beside("elsewhere")
+    );
+}
+
+#[test]
+fn another_repository_at_the_same_path_is_unknown_not_empty() {
+    let repo = Repo::new();
+    let question = repo.question(&[]);
+    std::fs::rename(repo.main().join(".git"), repo.beside("old")).expect("renamed");
+    repo.git(&["init", "-q"]);
+    assert!(matches!(look(&question, None), Seen::Unknown(reason) if reason.contains("another repository")));
+    std::fs::remove_dir_all(repo.main()).expect("removed");
+    assert!(matches!(look(&question, None), Seen::Unknown(_)));
+}
+
+#[test]
+fn odd_heads_are_unknown() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    let head = repo.main().join(".git/worktrees/wt/HEAD");
+    let with = |bytes: &[u8]| {
+        std::fs::write(&head, bytes).expect("written");
+        head_of(&repo.look(None), "wt").clone()
+    };
+    for bytes in [
+        &b""[..],
+        b"\xff\xfe",
+        b"ref: ../../x",
+        b"hello",
+        b"0000000000000000000000000000000000000000\n",
+    ] {
+        assert!(matches!(with(bytes), Head::Unknown(_)), "{bytes:?}");
+    }
+    assert_eq!(
+        with(b"ref: refs/heads/unborn\n"),
+        Head::Branch(GitRef::new("refs/heads/unborn"))
+    );
+    std::fs::remove_file(&head).expect("removed");
+    std::os::unix::fs::symlink("/etc/hostname", &head).expect("linked");
+    assert!(
+        matches!(head_of(&repo.look(None), "wt"), Head::Unknown(_)),
+        "a link is not followed"
+    );
+    std::fs::remove_file(&head).expect("removed");
+    let made = Command::new("mkfifo")
+        .arg(&head)
+        .status()
+        .expect("mkfifo is installed");
+    assert!(
+        made.success() && matches!(head_of(&repo.look(None), "wt"), Head::Unknown(_)),
+        "a FIFO is not waited for"
+    );
+}
+
+#[test]
+fn an_unreadable_list_is_unknown_not_empty() {
+    let repo = Repo::new();
+    let worktrees = repo.main().join(".git/worktrees");
+    std::fs::write(&worktrees, "not a directory").expect("written");
+    assert!(matches!(look(&repo.question(&[]), None), Seen::Unknown(_)));
+}
+
+#[test]
+fn a_secret_may_go_only_where_git_ignores_it() {
+    let repo = Repo::new();
+    let is_ignored = || is_safely_ignored(&repo.main(), Path::new(".env")).expect("readable");
+    assert!(!is_ignored());
+    std::fs::write(repo.main().join(".gitignore"), ".env\n").expect("written");
+    assert!(is_ignored());
+    std::fs::write(repo.main().join(".env"), "A=1\n").expect("written");
+    repo.git(&["add", "-f", ".env"]);
+    assert!(!is_ignored(), "a tracked file is not ignored");
+}

@@ -1,0 +1,499 @@
+//! The ledger: repositories, records, tombstones and events in SQLite. The only user of sqlx in the daemon. Holds no
+//! secret and decides nothing.
+
+use chrono::DateTime;
+use daemon_core::Timestamp;
+use daemon_core::ids::{BranchId, BranchUid, ProjectId, RepositoryId, Slot};
+use daemon_core::state::{Record, RecordState};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{FromRow, SqlitePool};
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// How many events are kept.
+const EVENTS_KEPT: i64 = 10_000;
+
+/// Why the ledger failed. Whoever gets this does nothing else: an act that is not written down is not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LedgerError {
+    #[error("cannot use the ledger")]
+    Sql(#[from] sqlx::Error),
+    #[error("cannot bring the ledger up to date")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    #[error("cannot read the ledger: `{0}` makes no sense")]
+    Nonsense(String),
+}
+
+/// A registered repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RepositoryRow {
+    pub(crate) id: RepositoryId,
+    pub(crate) common_dir: PathBuf,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) last_config: Option<String>,
+}
+
+/// Where records of one repository live: a service and a project of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) origin: String,
+    pub(crate) project: ProjectId,
+}
+
+/// Something that was done, for people.
+#[derive(Debug, Clone)]
+pub(crate) struct Event<'a> {
+    pub(crate) at: Timestamp,
+    pub(crate) repository: &'a RepositoryId,
+    pub(crate) branch: &'a BranchId,
+    pub(crate) action: &'a str,
+    pub(crate) why: &'a str,
+}
+
+/// The open ledger.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger {
+    pool: SqlitePool,
+}
+
+#[derive(FromRow)]
+struct RawRepository {
+    id: String,
+    common_dir: Vec<u8>,
+    device: i64,
+    inode: i64,
+    last_config: Option<String>,
+}
+
+#[derive(FromRow)]
+struct RawRecord {
+    origin: String,
+    project: String,
+    slot: String,
+    branch: String,
+    state: String,
+    uid: Option<String>,
+    source: Option<String>,
+    since: i64,
+    lease_held: bool,
+    reap_after: Option<i64>,
+    was_locked: bool,
+}
+
+impl Ledger {
+    /// Opens the ledger, making it if it is not there, and brings its schema up to date.
+    pub(crate) async fn open(path: &Path) -> Result<Self, LedgerError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // An intent must be on the disk before the request that it announces.
+            .synchronous(SqliteSynchronous::Full);
+        Self::connect(options).await
+    }
+
+    /// Opens a ledger that lives as long as the value.
+    #[cfg(test)]
+    pub(crate) async fn in_memory() -> Result<Self, LedgerError> {
+        Self::connect(SqliteConnectOptions::new().in_memory(true)).await
+    }
+
+    async fn connect(options: SqliteConnectOptions) -> Result<Self, LedgerError> {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None);
+        let pool = pool.connect_with(options).await?;
+        sqlx::migrate!("./migrations").run(&pool).await?;
+        Ok(Self { pool })
+    }
+
+    // ---- repositories
+
+    /// Returns every repository that is watched.
+    pub(crate) async fn repositories(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
+        let rows: Vec<RawRepository> = sqlx::query_as(
+            "SELECT id, common_dir, device, inode, last_config FROM repositories WHERE retired = 0 ORDER BY registered_at, id",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(RepositoryRow::from).collect())
+    }
+
+    /// Registers a repository. One that is known by its directory's identity keeps its id under its new path; one whose
+    /// path another directory has taken is retired.
+    pub(crate) async fn register(
+        &self,
+        row: &RepositoryRow,
+        now: Timestamp,
+    ) -> Result<RepositoryId, LedgerError> {
+        let path = row.common_dir.as_os_str().as_bytes();
+        let (device, inode) = (signed(row.device), signed(row.inode));
+        let mut tx = self.pool.begin().await?;
+        let known: Option<String> =
+            sqlx::query_scalar("SELECT id FROM repositories WHERE device = ? AND inode = ? AND retired = 0")
+                .bind(device)
+                .bind(inode)
+                .fetch_optional(&mut *tx)
+                .await?;
+        let id = known.unwrap_or_else(|| row.id.to_string());
+        sqlx::query("UPDATE repositories SET retired = 1 WHERE common_dir = ? AND id <> ?")
+            .bind(path)
+            .bind(&id)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(
+            "INSERT INTO repositories (id, common_dir, device, inode, registered_at) VALUES (?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET common_dir = excluded.common_dir",
+        )
+        .bind(&id)
+        .bind(path)
+        .bind(device)
+        .bind(inode)
+        .bind(now.timestamp_millis())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(RepositoryId::new(id))
+    }
+
+    /// Keeps the text of a configuration that was found valid.
+    pub(crate) async fn save_config(&self, id: &RepositoryId, text: &str) -> Result<(), LedgerError> {
+        let query = sqlx::query("UPDATE repositories SET last_config = ? WHERE id = ?")
+            .bind(text)
+            .bind(id.as_str());
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+
+    // ---- records
+
+    /// Returns a repository's records in one place.
+    pub(crate) async fn records(&self, id: &RepositoryId, place: &Place) -> Result<Vec<Record>, LedgerError> {
+        let rows: Vec<RawRecord> = sqlx::query_as(
+            "SELECT origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked
+             FROM branches WHERE repository_id = ? AND origin = ? AND project = ? ORDER BY slot",
+        )
+        .bind(id.as_str())
+        .bind(&place.origin)
+        .bind(place.project.as_str())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Record::try_from).collect()
+    }
+
+    /// Returns the names in a place that records of other repositories hold.
+    pub(crate) async fn taken(
+        &self,
+        id: &RepositoryId,
+        place: &Place,
+    ) -> Result<BTreeSet<BranchId>, LedgerError> {
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT branch FROM branches WHERE repository_id <> ? AND origin = ? AND project = ?",
+        )
+        .bind(id.as_str())
+        .bind(&place.origin)
+        .bind(place.project.as_str())
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(names.into_iter().map(BranchId::new).collect())
+    }
+
+    /// Writes a record, over the one that its slot had.
+    pub(crate) async fn save(&self, id: &RepositoryId, record: &Record) -> Result<(), LedgerError> {
+        sqlx::query(
+            "INSERT OR REPLACE INTO branches
+             (repository_id, origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(id.as_str())
+        .bind(&record.origin)
+        .bind(record.project.as_str())
+        .bind(record.slot.key())
+        .bind(record.branch.as_str())
+        .bind(state_name(record.state))
+        .bind(record.uid.as_ref().map(BranchUid::as_str))
+        .bind(record.source.as_ref().map(BranchId::as_str))
+        .bind(record.since.timestamp_millis())
+        .bind(record.lease_held)
+        .bind(record.reap_after.map(|at| at.timestamp_millis()))
+        .bind(record.was_locked)
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Drops a record: nothing of ours is left, or we no longer look after it.
+    pub(crate) async fn forget(
+        &self,
+        id: &RepositoryId,
+        place: &Place,
+        slot: &Slot,
+    ) -> Result<(), LedgerError> {
+        let query =
+            "DELETE FROM branches WHERE repository_id = ? AND origin = ? AND project = ? AND slot = ?";
+        sqlx::query(query)
+            .bind(id.as_str())
+            .bind(&place.origin)
+            .bind(place.project.as_str())
+            .bind(slot.key())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Turns the record of a deleted branch into a tombstone.
+    pub(crate) async fn bury(
+        &self,
+        id: &RepositoryId,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let mut tx = self.pool.begin().await?;
+        sqlx::query("INSERT OR REPLACE INTO tombstones (uid, origin, project, branch, repository_id, slot, deleted_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
+            .bind(record.uid.as_ref().map_or("", BranchUid::as_str))
+            .bind(&record.origin)
+            .bind(record.project.as_str())
+            .bind(record.branch.as_str())
+            .bind(id.as_str())
+            .bind(record.slot.key())
+            .bind(now.timestamp_millis())
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query(
+            "DELETE FROM branches WHERE repository_id = ? AND origin = ? AND project = ? AND slot = ?",
+        )
+        .bind(id.as_str())
+        .bind(&record.origin)
+        .bind(record.project.as_str())
+        .bind(record.slot.key())
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    // ---- events
+
+    /// Writes down what was done, and drops what is too old to matter.
+    pub(crate) async fn log(&self, event: &Event<'_>) -> Result<(), LedgerError> {
+        let done =
+            sqlx::query("INSERT INTO events (at, repository_id, branch, action, why) VALUES (?, ?, ?, ?, ?)")
+                .bind(event.at.timestamp_millis())
+                .bind(event.repository.as_str())
+                .bind(event.branch.as_str())
+                .bind(event.action)
+                .bind(event.why)
+                .execute(&self.pool)
+                .await?;
+        let oldest = done.last_insert_rowid() - EVENTS_KEPT;
+        sqlx::query("DELETE FROM events WHERE sequence <= ?")
+            .bind(oldest)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+}
+
+impl From<RawRepository> for RepositoryRow {
+    fn from(raw: RawRepository) -> Self {
+        Self {
+            id: RepositoryId::new(raw.id),
+            common_dir: PathBuf::from(OsString::from_vec(raw.common_dir)),
+            device: raw.device.cast_unsigned(),
+            inode: raw.inode.cast_unsigned(),
+            last_config: raw.last_config,
+        }
+    }
+}
+
+impl TryFrom<RawRecord> for Record {
+    type Error = LedgerError;
+
+    fn try_from(raw: RawRecord) -> Result<Self, LedgerError> {
+        let time = |ms: i64| {
+            DateTime::from_timestamp_millis(ms).ok_or_else(|| LedgerError::Nonsense(ms.to_string()))
+        };
+        Ok(Self {
+            slot: Slot::parse(&raw.slot).ok_or(LedgerError::Nonsense(raw.slot))?,
+            project: ProjectId::new(raw.project),
+            origin: raw.origin,
+            branch: BranchId::new(raw.branch),
+            state: parse_state(&raw.state).ok_or(LedgerError::Nonsense(raw.state))?,
+            uid: raw.uid.map(BranchUid::new),
+            source: raw.source.map(BranchId::new),
+            since: time(raw.since)?,
+            lease_held: raw.lease_held,
+            reap_after: raw.reap_after.map(time).transpose()?,
+            was_locked: raw.was_locked,
+        })
+    }
+}
+
+const STATES: [(RecordState, &str); 4] = [
+    (RecordState::Intent, "intent"),
+    (RecordState::Owned, "owned"),
+    (RecordState::Adopted, "adopted"),
+    (RecordState::Quarantined, "quarantined"),
+];
+
+fn state_name(state: RecordState) -> &'static str {
+    STATES
+        .into_iter()
+        .find(|(s, _)| *s == state)
+        .map_or("quarantined", |(_, name)| name)
+}
+
+fn parse_state(name: &str) -> Option<RecordState> {
+    STATES
+        .into_iter()
+        .find(|(_, n)| *n == name)
+        .map(|(state, _)| state)
+}
+
+/// SQLite has signed integers only; the bits are what counts.
+fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use daemon_core::ids::{GitRef, WorktreeId};
+
+    fn at(seconds: i64) -> Timestamp {
+        DateTime::from_timestamp(seconds, 0).expect("in range")
+    }
+
+    fn row(id: &str, path: &str, inode: u64) -> RepositoryRow {
+        RepositoryRow {
+            id: RepositoryId::new(id),
+            common_dir: path.into(),
+            device: u64::MAX,
+            inode,
+            last_config: None,
+        }
+    }
+
+    fn record(slot: Slot, branch: &str) -> Record {
+        Record {
+            slot,
+            project: ProjectId::new("shop"),
+            origin: "local".into(),
+            branch: BranchId::new(branch),
+            state: RecordState::Intent,
+            uid: None,
+            source: Some(BranchId::new("production")),
+            since: at(1),
+            lease_held: true,
+            reap_after: Some(at(2)),
+            was_locked: true,
+        }
+    }
+
+    fn place() -> Place {
+        Place {
+            origin: "local".into(),
+            project: ProjectId::new("shop"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_moved_repository_keeps_its_id_and_a_replaced_one_is_retired() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let a = ledger.register(&row("a", "/x/.git", 1), at(0)).await?;
+        assert_eq!(ledger.register(&row("b", "/y/.git", 1), at(1)).await?, a);
+        assert_eq!(ledger.repositories().await?[0].common_dir, Path::new("/y/.git"));
+        let c = ledger.register(&row("c", "/y/.git", 2), at(2)).await?;
+        let watched = ledger.repositories().await?;
+        assert_eq!(watched.iter().map(|row| &row.id).collect::<Vec<_>>(), vec![&c]);
+        assert_eq!(watched[0].device, u64::MAX);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_record_comes_back_as_it_was_saved() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let id = ledger.register(&row("a", "/x", 1), at(0)).await?;
+        let saved = record(
+            Slot::Worktree(WorktreeId::Linked("wt".into())),
+            "jane-main-worktree-wt",
+        );
+        ledger.save(&id, &saved).await?;
+        assert_eq!(ledger.records(&id, &place()).await?, vec![saved.clone()]);
+        let owned = Record {
+            state: RecordState::Owned,
+            uid: Some(BranchUid::new("br-1")),
+            ..saved
+        };
+        ledger.save(&id, &owned).await?;
+        assert_eq!(ledger.records(&id, &place()).await?, vec![owned]);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn names_of_other_repositories_are_taken() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let a = ledger.register(&row("a", "/a", 1), at(0)).await?;
+        let b = ledger.register(&row("b", "/b", 2), at(0)).await?;
+        ledger
+            .save(
+                &a,
+                &record(Slot::Ref(GitRef::new("refs/heads/main")), "jane-main"),
+            )
+            .await?;
+        assert_eq!(
+            ledger.taken(&b, &place()).await?,
+            BTreeSet::from([BranchId::new("jane-main")])
+        );
+        assert!(ledger.taken(&a, &place()).await?.is_empty());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_buried_record_is_gone_and_leaves_a_tombstone() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let id = ledger.register(&row("a", "/a", 1), at(0)).await?;
+        let record = Record {
+            uid: Some(BranchUid::new("br-1")),
+            ..record(Slot::Ref(GitRef::new("refs/heads/x")), "jane-x")
+        };
+        ledger.save(&id, &record).await?;
+        ledger.bury(&id, &record, at(9)).await?;
+        assert!(ledger.records(&id, &place()).await?.is_empty());
+        let uid: String = sqlx::query_scalar("SELECT uid FROM tombstones")
+            .fetch_one(&ledger.pool)
+            .await?;
+        assert_eq!(uid, "br-1");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn old_events_are_dropped() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let (repository, branch) = (RepositoryId::new("a"), BranchId::new("x"));
+        sqlx::query("INSERT INTO events VALUES (?, 0, 'a', 'x', 'old', '')")
+            .bind(EVENTS_KEPT)
+            .execute(&ledger.pool)
+            .await?;
+        sqlx::query("INSERT INTO events VALUES (1, 0, 'a', 'x', 'older', '')")
+            .execute(&ledger.pool)
+            .await?;
+        let event = Event {
+            at: at(0),
+            repository: &repository,
+            branch: &branch,
+            action: "new",
+            why: "",
+        };
+        ledger.log(&event).await?;
+        let left: Vec<String> = sqlx::query_scalar("SELECT action FROM events ORDER BY sequence")
+            .fetch_all(&ledger.pool)
+            .await?;
+        assert_eq!(left, ["old", "new"]);
+        Ok(())
+    }
+}

@@ -1,0 +1,428 @@
+//! One pass over one repository: look, plan, apply, show. Every `if` about policy is in the core's plan.
+
+use crate::apply::{self, Applying};
+use crate::attempts::Attempts;
+use crate::board::{Board, Problem, RepositoryView};
+use crate::clock;
+use crate::credentials::{Credentials, Minted, Target};
+use crate::git::{self, Found, Located, Question};
+use crate::ledger::{Ledger, LedgerError, Place, RepositoryRow};
+use crate::repository_config::{self, Reading};
+use crate::services::{Services, chain};
+use crate::tend::{self, Written};
+use crate::view;
+use crate::watcher::{Interest, Wanted, Watcher};
+use daemon_core::config_file::Settings;
+use daemon_core::ids::{BranchUid, RepositoryId, Slot, WorktreeId};
+use daemon_core::plan::{Action, Plan, Standing, plan};
+use daemon_core::queue::Outcome;
+use daemon_core::state::{Look, Observed, Record, Seen};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How soon a repository is looked at again though nothing was heard of it.
+const RESYNC: Duration = Duration::from_secs(30);
+/// How soon after something was done: what was done may open the way for more.
+const FOLLOW_UP: Duration = Duration::from_millis(20);
+/// How soon while the service is busy with a branch.
+const POLL: Duration = Duration::from_millis(500);
+
+/// What a pass remembers for the next one. Losing it costs time, never a branch.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    located: Option<Located>,
+    found: Option<Arc<Found>>,
+    settings: Option<Arc<Settings>>,
+    attempts: Attempts,
+    pub(crate) targets: BTreeMap<BranchUid, Arc<Target>>,
+    pub(crate) written: BTreeMap<WorktreeId, Written>,
+    passes: u64,
+}
+
+/// Everything that a pass works with.
+#[derive(Debug)]
+pub(crate) struct Reconciler {
+    pub(crate) ledger: Ledger,
+    pub(crate) services: Arc<Services>,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) board: Arc<Board>,
+    pub(crate) watcher: Mutex<Watcher>,
+    /// The service refuses two mutations of one project at once, so whoever may make one takes its turn.
+    pub(crate) turns: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<()>>>>,
+    /// Counts the passes that began, by repository.
+    pub(crate) begun: Mutex<BTreeMap<RepositoryId, u64>>,
+}
+
+/// Why a pass ended before its end.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error("{}", .0.message)]
+    Problem(Problem),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+impl Reconciler {
+    /// Makes one repository right, as far as one look shows what that is.
+    #[tracing::instrument(name = "pass", skip_all, fields(repository = %row.id))]
+    pub(crate) async fn pass(&self, row: &RepositoryRow, memory: &mut Memory) -> Outcome {
+        memory.passes = self.begin(&row.id);
+        let mut view = match self.first_view(row, memory).await {
+            Ok(view) => view,
+            Err(view) => {
+                self.show(*view, memory);
+                return Outcome::Failed;
+            }
+        };
+        let outcome = match self.try_pass(row, memory, &mut view).await {
+            Ok(outcome) => outcome,
+            Err(stop) => {
+                tracing::warn!(error = chain(&stop), "a pass stopped; it is tried again");
+                view.problems.push(match stop {
+                    Stop::Problem(problem) => problem,
+                    Stop::Ledger(error) => Problem {
+                        message: chain(&error),
+                        fix: "see the daemon's log".into(),
+                    },
+                });
+                Outcome::Failed
+            }
+        };
+        self.show(view, memory);
+        outcome
+    }
+
+    /// The number of the last pass that began.
+    pub(crate) fn begun(&self, id: &RepositoryId) -> u64 {
+        self.begun
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(id)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn begin(&self, id: &RepositoryId) -> u64 {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = begun.entry(id.clone()).or_default();
+        *number += 1;
+        *number
+    }
+
+    fn show(&self, mut view: RepositoryView, memory: &Memory) {
+        view.passes = memory.passes;
+        self.board.publish(view);
+        let all = self.board.repositories();
+        let targets = all
+            .values()
+            .flat_map(|view| &view.worktrees)
+            .filter_map(|worktree| worktree.target.as_ref());
+        self.credentials
+            .retain(&targets.map(|target| target.uid.clone()).collect());
+    }
+
+    /// The view that the pass fills in: what stays from the last one.
+    async fn first_view(
+        &self,
+        row: &RepositoryRow,
+        memory: &mut Memory,
+    ) -> Result<RepositoryView, Box<RepositoryView>> {
+        let before = self.board.repository(&row.id);
+        if memory.located.is_none() {
+            let common_dir = row.common_dir.clone();
+            let located = blocking(move || git::locate(&common_dir)).await;
+            match located {
+                Ok(located) => memory.located = Some(located),
+                Err(error) => return Err(Box::new(view::unreadable_view(row, before.as_deref(), &error))),
+            }
+        }
+        let Some(located) = memory.located.clone() else {
+            unreachable!("it was just set")
+        };
+        Ok(RepositoryView {
+            id: row.id.clone(),
+            common_dir: located.common_dir.clone(),
+            main_worktree: located.main_worktree.clone(),
+            hooks_dir: located.hooks_dir.clone(),
+            config_path: located.config_path(),
+            settings: None,
+            service: before
+                .as_ref()
+                .map(|view| view.service.clone())
+                .unwrap_or_default(),
+            watch_mode: before.as_ref().map(|view| view.watch_mode).unwrap_or_default(),
+            problems: vec![],
+            worktrees: before
+                .as_ref()
+                .map(|view| view.worktrees.clone())
+                .unwrap_or_default(),
+            passes: 0,
+            is_settled: false,
+        })
+    }
+
+    async fn try_pass(
+        &self,
+        row: &RepositoryRow,
+        memory: &mut Memory,
+        view: &mut RepositoryView,
+    ) -> Result<Outcome, Stop> {
+        let settings = self.settings(row, memory, view).await?;
+        let provider = match &settings {
+            Some(settings) => Some(self.services.provider(settings).await),
+            None => None,
+        };
+        let place = match &provider {
+            Some(Ok(provider)) => Some(Place {
+                origin: provider.origin.clone(),
+                project: provider.project_id(),
+            }),
+            _ => None,
+        };
+        let turn = place.as_ref().map(|place| self.turn(place));
+        let _turn = match &turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        let records = match &place {
+            Some(place) => self.ledger.records(&row.id, place).await?,
+            None => vec![],
+        };
+        let git = self.look_at_git(row, memory, &records).await;
+        self.note_worktrees(view, memory, &git);
+        match (settings, provider, place) {
+            (Some(settings), Some(Ok(provider)), Some(place)) => {
+                view.service.clone_from(&provider.origin);
+                let mut applying = Applying {
+                    ledger: &self.ledger,
+                    provider: &provider,
+                    repository: &row.id,
+                    place: &place,
+                    records,
+                };
+                self.converge(&mut applying, memory, view, &settings, git).await
+            }
+            (_, Some(Err(problem)), _) => Err(Stop::Problem(problem)),
+            _ => Ok(Outcome::Done(RESYNC)),
+        }
+    }
+
+    /// Looks at the service, plans, applies, and sees to credentials.
+    async fn converge(
+        &self,
+        applying: &mut Applying<'_>,
+        memory: &mut Memory,
+        view: &mut RepositoryView,
+        settings: &Arc<Settings>,
+        git: Seen<Arc<Found>>,
+    ) -> Result<Outcome, Stop> {
+        let provider = applying.provider;
+        if let Seen::Present(found) = &git {
+            apply::note_locks(applying, &found.view.worktrees).await?;
+        }
+        // What git shows is on the board before the service is asked: a caller may be waiting for it.
+        self.board.publish(RepositoryView {
+            passes: memory.passes - 1,
+            ..view.clone()
+        });
+        let observed = match provider.observe().await {
+            Ok(observed) => Seen::Present(observed),
+            Err(error) => Seen::Unknown(chain(&error)),
+        };
+        let steps = match self.plan(applying, memory, settings, &git, &observed).await? {
+            Plan::Steps(steps) => steps,
+            Plan::Wait(reason) => {
+                return Err(Stop::Problem(Problem {
+                    message: reason,
+                    fix: "it is tried again by itself".into(),
+                }));
+            }
+        };
+        let mut after = match observed {
+            Seen::Present(observed) => observed,
+            Seen::Unknown(_) => Observed::default(),
+        };
+        let mut failed = BTreeMap::new();
+        let mut has_acted = false;
+        for step in steps.iter().filter(|step| step.action != Action::Keep) {
+            has_acted = true;
+            match apply::apply(applying, step, &mut after).await {
+                Ok(()) => memory.attempts.succeeded(&step.slot),
+                Err(apply::Failed::Ledger(error)) => return Err(error.into()),
+                Err(apply::Failed::Provider(error)) => {
+                    failed.insert(step.slot.clone(), memory.attempts.failed(&step.slot, &error));
+                }
+            }
+            view::update(view, &steps, &failed, applying, &after);
+            self.board.publish(RepositoryView {
+                passes: memory.passes - 1,
+                ..view.clone()
+            });
+        }
+        view::update(view, &steps, &failed, applying, &after);
+        let is_waiting = tend::tend(self, provider, settings, memory, view).await;
+        let is_pending = is_waiting || steps.iter().any(|step| step.standing == Standing::Pending);
+        view.is_settled = !has_acted && !is_pending;
+        let again_in = match () {
+            () if has_acted && failed.is_empty() => FOLLOW_UP,
+            () if is_pending => POLL,
+            () => RESYNC,
+        };
+        Ok(Outcome::Done(
+            again_in.min(memory.attempts.next_in().unwrap_or(RESYNC)),
+        ))
+    }
+
+    async fn plan(
+        &self,
+        applying: &Applying<'_>,
+        memory: &mut Memory,
+        settings: &Settings,
+        git: &Seen<Arc<Found>>,
+        observed: &Seen<Observed>,
+    ) -> Result<Plan, Stop> {
+        let git = match git {
+            Seen::Present(found) => Seen::Present(found.view.clone()),
+            Seen::Unknown(reason) => Seen::Unknown(reason.clone()),
+        };
+        let taken = self.ledger.taken(applying.repository, applying.place).await?;
+        Ok(plan(&Look {
+            repository: applying.repository,
+            project: &applying.place.project,
+            origin: &applying.place.origin,
+            git: &git,
+            observed,
+            records: &applying.records,
+            taken: &taken,
+            backing_off: &memory.attempts.backing_off(),
+            policy: &settings.policy,
+            user_name: &applying.provider.user_name,
+            now: clock::now(),
+        }))
+    }
+
+    fn turn(&self, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(place.clone()).or_default().clone()
+    }
+
+    // ---- looking
+
+    /// The settings in force: the file's, or while that is broken the last good ones.
+    async fn settings(
+        &self,
+        row: &RepositoryRow,
+        memory: &mut Memory,
+        view: &mut RepositoryView,
+    ) -> Result<Option<Arc<Settings>>, Stop> {
+        let path = view.config_path.clone();
+        match blocking(move || repository_config::read(&path)).await {
+            Reading::Valid(settings, text) => {
+                if memory.settings.as_deref() != Some(&*settings) {
+                    self.ledger.save_config(&row.id, &text).await?;
+                    memory.settings = Some(Arc::new(*settings));
+                    memory.targets.clear();
+                    memory.written.clear();
+                }
+            }
+            Reading::Missing => {
+                memory.settings = None;
+                view.problems.push(view::missing_config(&view.config_path));
+            }
+            Reading::Broken(problem) => {
+                if memory.settings.is_none() {
+                    let last = row
+                        .last_config
+                        .as_deref()
+                        .and_then(repository_config::parse_again);
+                    memory.settings = last.map(Arc::new);
+                }
+                view.problems.push(problem);
+            }
+        }
+        view.settings.clone_from(&memory.settings);
+        Ok(memory.settings.clone())
+    }
+
+    async fn look_at_git(
+        &self,
+        row: &RepositoryRow,
+        memory: &mut Memory,
+        records: &[Record],
+    ) -> Seen<Arc<Found>> {
+        let refs = records.iter().filter_map(|record| match &record.slot {
+            Slot::Ref(name) => Some(name.clone()),
+            Slot::Worktree(_) => None,
+        });
+        let question = Question {
+            common_dir: row.common_dir.clone(),
+            device: row.device,
+            inode: row.inode,
+            refs: refs.collect(),
+        };
+        let before = memory.found.clone();
+        match blocking(move || git::look(&question, before.as_deref())).await {
+            Seen::Present(found) => {
+                let found = Arc::new(found);
+                memory.found = Some(found.clone());
+                Seen::Present(found)
+            }
+            Seen::Unknown(reason) => {
+                // The directory may have moved; it is looked for again.
+                memory.located = None;
+                Seen::Unknown(reason)
+            }
+        }
+    }
+
+    /// Brings the view's worktrees in line with what git shows, and watches the directories where that can change.
+    fn note_worktrees(&self, view: &mut RepositoryView, memory: &mut Memory, git: &Seen<Arc<Found>>) {
+        let found = match git {
+            Seen::Present(found) => found,
+            Seen::Unknown(reason) => {
+                let fix = "check that the repository can be read".into();
+                view.problems.push(Problem {
+                    message: reason.clone(),
+                    fix,
+                });
+                return;
+            }
+        };
+        let before = std::mem::take(&mut view.worktrees);
+        view.worktrees = view::worktree_views(found, &before);
+        memory.written.retain(|id, _| found.places.contains_key(id));
+        let wanted = wanted_watches(&view.common_dir, found);
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        view.watch_mode = watcher.set(&view.id, &wanted);
+    }
+}
+
+/// The common directory, the list of worktrees, each worktree's git directory, and each root as an entry of its parent.
+fn wanted_watches(common_dir: &Path, found: &Found) -> Wanted {
+    let mut wanted = BTreeSet::from([
+        (common_dir.to_owned(), Interest::GitFiles),
+        (common_dir.join("worktrees"), Interest::Entries),
+    ]);
+    for place in found.places.values() {
+        wanted.insert((place.admin_dir.clone(), Interest::GitFiles));
+        if let (Some(parent), Some(name)) = (place.root.parent(), place.root.file_name()) {
+            wanted.insert((parent.to_owned(), Interest::Named(name.to_owned())));
+        }
+    }
+    wanted
+}
+
+/// Runs something that may wait for the disk. A panic in it is a panic of the pass.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Says whether two minted credentials are one.
+pub(crate) fn is_same(a: &Arc<Minted>, b: &Arc<Minted>) -> bool {
+    Arc::ptr_eq(a, b)
+}

@@ -1,0 +1,395 @@
+//! The control contract, answered: parse, ask once, convert. No policy, no SQL.
+
+use crate::board::{Repositories, RepositoryView};
+use crate::clock;
+use crate::convert;
+use crate::credentials::{Credentials, Freshness};
+use crate::git;
+use crate::ledger::{Ledger, LedgerError, RepositoryRow};
+use crate::lookup::{Lookup, Now, is_hopeless, not_ready};
+use crate::reconcile::{Reconciler, blocking};
+use crate::services::{Services, chain};
+use crate::streams::progress;
+use daemon_core::Timestamp;
+use daemon_core::ids::RepositoryId;
+use futures_util::Stream;
+use lakebase_proto::v1::control_server::Control;
+use lakebase_proto::{PROTOCOL, Reason, status, v1};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status};
+
+/// How long a call without a deadline of its own waits for a branch.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What the calls are answered from.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub(crate) lookup: Lookup,
+    pub(crate) reconciler: Arc<Reconciler>,
+    pub(crate) credentials: Arc<Credentials>,
+    pub(crate) ledger: Ledger,
+    pub(crate) services: Arc<Services>,
+    /// The tasks behind open streams.
+    pub(crate) streams: TaskTracker,
+    pub(crate) stop: CancellationToken,
+    pub(crate) about: Arc<About>,
+}
+
+/// What the daemon tells about itself.
+#[derive(Debug)]
+pub(crate) struct About {
+    pub(crate) started_at: Timestamp,
+    pub(crate) socket: PathBuf,
+    pub(crate) state_dir: PathBuf,
+}
+
+impl Service {
+    pub(crate) fn repositories(&self) -> Arc<Repositories> {
+        self.lookup.board.repositories()
+    }
+
+    /// Waits until the branch of a path's worktree can be used.
+    async fn ready(&self, path: &Path, deadline: Instant) -> Result<Now, Status> {
+        let mut board = self.lookup.board.follow();
+        loop {
+            let repositories = board.borrow_and_update().clone();
+            let now = self.lookup.now(&repositories, path).await?;
+            match &now {
+                Now::Ready(..) => return Ok(now),
+                Now::Coming(view, worktree) if is_hopeless(view, worktree) => {
+                    return Err(not_ready(view, Some(worktree)));
+                }
+                Now::Coming(..) | Now::Unseen(_) => {}
+            }
+            let changed = timeout_at(deadline, board.changed());
+            let in_time = tokio::select! {
+                changed = changed => changed.is_ok(),
+                () = self.stop.cancelled() => return Err(shutting_down()),
+            };
+            if !in_time {
+                return Err(self.waited_in_vain(&now));
+            }
+        }
+    }
+
+    fn waited_in_vain(&self, now: &Now) -> Status {
+        match now {
+            Now::Ready(view, worktree, _) | Now::Coming(view, worktree) => not_ready(view, Some(worktree)),
+            Now::Unseen(id) => match self.lookup.board.repository(id) {
+                Some(view) => not_ready(&view, None),
+                None => status(
+                    Reason::NotRegistered,
+                    "the repository is no longer registered",
+                    "",
+                ),
+            },
+        }
+    }
+
+    async fn credential(&self, path: &Path, freshness: Freshness) -> Result<v1::Credential, Status> {
+        let Now::Ready(_, worktree, target) = self.ready(path, Instant::now() + PATIENCE).await? else {
+            return Err(status(Reason::NotReady, "the branch is not ready yet", ""));
+        };
+        let minted = self
+            .credentials
+            .fetch(&target, freshness)
+            .await
+            .map_err(|error| {
+                status(
+                    Reason::NotReady,
+                    format!("cannot mint a credential: {}", chain(&error)),
+                    "try again",
+                )
+            })?;
+        Ok(convert::credential(&worktree, &target, &minted))
+    }
+
+    async fn selected(&self, path: &[u8]) -> Result<Vec<RepositoryId>, Status> {
+        let repositories = self.repositories();
+        if path.is_empty() {
+            return Ok(repositories.keys().cloned().collect());
+        }
+        let path = self.lookup.resolve(path).await?;
+        Ok(vec![self.lookup.repository_of(&repositories, &path).await?])
+    }
+
+    async fn worktrees(&self, path: &[u8]) -> Result<v1::ListWorktreesResponse, Status> {
+        let ids = self.selected(path).await?;
+        let repositories = self.repositories();
+        let views = ids.iter().filter_map(|id| repositories.get(id));
+        let worktrees = views.flat_map(|view| {
+            view.worktrees
+                .iter()
+                .map(|worktree| convert::worktree(view, worktree))
+        });
+        Ok(v1::ListWorktreesResponse {
+            worktrees: worktrees.collect(),
+        })
+    }
+
+    async fn register(&self, path: PathBuf) -> Result<v1::Repository, Status> {
+        let located = blocking(move || git::locate(&path)).await;
+        let located = located.map_err(|error| {
+            status(
+                Reason::NotARepository,
+                error.to_string(),
+                "run it in a git repository",
+            )
+        })?;
+        let row = RepositoryRow {
+            id: RepositoryId::new(uuid::Uuid::new_v4().to_string()),
+            common_dir: located.common_dir.clone(),
+            device: located.device,
+            inode: located.inode,
+            last_config: None,
+        };
+        let id = self
+            .ledger
+            .register(&row, clock::now())
+            .await
+            .map_err(|error| ledger_failed(&error))?;
+        let view = self.lookup.board.repository(&id).map_or_else(
+            || RepositoryView::unseen(id.clone(), &located),
+            |view| RepositoryView {
+                common_dir: located.common_dir.clone(),
+                ..(*view).clone()
+            },
+        );
+        let answer = convert::repository(&view);
+        self.lookup.board.publish(view);
+        let rows = self
+            .ledger
+            .repositories()
+            .await
+            .map_err(|error| ledger_failed(&error))?;
+        self.lookup
+            .board
+            .retain(&rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>());
+        self.lookup.controller.set_repositories(rows).await;
+        Ok(answer)
+    }
+
+    /// Waits for passes that began after now, and for what follows from them.
+    async fn settled(&self, wanted: &[(RepositoryId, u64)]) {
+        let mut board = self.lookup.board.follow();
+        let is_done = |repositories: &Arc<Repositories>| {
+            wanted.iter().all(|(id, pass)| {
+                let is_settled = |view: &Arc<RepositoryView>| view.is_settled || !view.problems.is_empty();
+                repositories
+                    .get(id)
+                    .is_none_or(|view| view.passes >= *pass && is_settled(view))
+            })
+        };
+        drop(tokio::time::timeout(PATIENCE, board.wait_for(is_done)).await);
+    }
+}
+
+fn ledger_failed(error: &LedgerError) -> Status {
+    status(Reason::Internal, chain(error), "see the daemon's log")
+}
+
+fn shutting_down() -> Status {
+    status(
+        Reason::ShuttingDown,
+        "the daemon is ending",
+        "start it again with `lakebase up`",
+    )
+}
+
+fn not_there_yet<T>(what: &str) -> Result<T, Status> {
+    Err(Status::unimplemented(format!("this daemon cannot {what} yet")))
+}
+
+#[tonic::async_trait]
+impl Control for Service {
+    type CheckoutStream = Streamed<v1::CheckoutProgress>;
+    type WatchCredentialStream = Streamed<v1::Credential>;
+    type WatchWorktreesStream = Streamed<v1::ListWorktreesResponse>;
+    type WatchEventsStream = Streamed<v1::Event>;
+
+    async fn checkout(
+        &self,
+        request: Request<v1::CheckoutRequest>,
+    ) -> Result<Response<Self::CheckoutStream>, Status> {
+        let path = self.lookup.resolve(&request.get_ref().cwd).await?;
+        let repositories = self.repositories();
+        let now = self.lookup.now(&repositories, &path).await?;
+        if matches!(now, Now::Ready(..)) {
+            let only = Ok(progress(&repositories, &now));
+            return Ok(Response::new(Box::pin(tokio_stream::once(only))));
+        }
+        let (out, stream) = mpsc::channel(4);
+        self.streams.spawn(self.clone().follow_checkout(path, out));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn get_credential(
+        &self,
+        request: Request<v1::GetCredentialRequest>,
+    ) -> Result<Response<v1::Credential>, Status> {
+        let request = request.into_inner();
+        let path = self.lookup.resolve(&request.path).await?;
+        let freshness = if request.rotate {
+            Freshness::New
+        } else {
+            Freshness::Usable
+        };
+        let credential = self.credential(&path, freshness).await?;
+        if request.rotate {
+            // The `.env` follows at the next pass.
+            self.lookup.controller.hint_all();
+        }
+        Ok(Response::new(credential))
+    }
+
+    async fn watch_credential(
+        &self,
+        request: Request<v1::WatchCredentialRequest>,
+    ) -> Result<Response<Self::WatchCredentialStream>, Status> {
+        let path = self.lookup.resolve(&request.get_ref().path).await?;
+        let (out, stream) = mpsc::channel(1);
+        self.streams.spawn(self.clone().follow_credential(path, out));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+
+    async fn list_worktrees(
+        &self,
+        request: Request<v1::ListWorktreesRequest>,
+    ) -> Result<Response<v1::ListWorktreesResponse>, Status> {
+        Ok(Response::new(self.worktrees(&request.get_ref().path).await?))
+    }
+
+    async fn watch_worktrees(
+        &self,
+        _: Request<v1::WatchWorktreesRequest>,
+    ) -> Result<Response<Self::WatchWorktreesStream>, Status> {
+        not_there_yet("watch worktrees for others")
+    }
+
+    async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
+        not_there_yet("explain itself")
+    }
+
+    async fn register_repository(
+        &self,
+        request: Request<v1::RegisterRepositoryRequest>,
+    ) -> Result<Response<v1::Repository>, Status> {
+        let path = self.lookup.resolve(&request.get_ref().path).await?;
+        Ok(Response::new(self.register(path).await?))
+    }
+
+    async fn unregister_repository(
+        &self,
+        _: Request<v1::UnregisterRepositoryRequest>,
+    ) -> Result<Response<v1::UnregisterRepositoryResponse>, Status> {
+        not_there_yet("unregister a repository")
+    }
+
+    async fn list_repositories(
+        &self,
+        _: Request<v1::ListRepositoriesRequest>,
+    ) -> Result<Response<v1::ListRepositoriesResponse>, Status> {
+        let repositories = self
+            .repositories()
+            .values()
+            .map(|view| convert::repository(view))
+            .collect();
+        Ok(Response::new(v1::ListRepositoriesResponse { repositories }))
+    }
+
+    async fn reset_branch(
+        &self,
+        _: Request<v1::ResetBranchRequest>,
+    ) -> Result<Response<v1::Worktree>, Status> {
+        not_there_yet("reset a branch")
+    }
+
+    async fn delete_branch(
+        &self,
+        _: Request<v1::DeleteBranchRequest>,
+    ) -> Result<Response<v1::DeleteBranchResponse>, Status> {
+        not_there_yet("delete a branch on demand")
+    }
+
+    async fn keep_branch(&self, _: Request<v1::KeepBranchRequest>) -> Result<Response<v1::Worktree>, Status> {
+        not_there_yet("keep a branch for good")
+    }
+
+    async fn collect_garbage(
+        &self,
+        _: Request<v1::CollectGarbageRequest>,
+    ) -> Result<Response<v1::CollectGarbageResponse>, Status> {
+        not_there_yet("collect garbage on demand")
+    }
+
+    async fn list_events(
+        &self,
+        _: Request<v1::ListEventsRequest>,
+    ) -> Result<Response<v1::ListEventsResponse>, Status> {
+        not_there_yet("list events")
+    }
+
+    async fn watch_events(
+        &self,
+        _: Request<v1::WatchEventsRequest>,
+    ) -> Result<Response<Self::WatchEventsStream>, Status> {
+        not_there_yet("stream events")
+    }
+
+    async fn reconcile(
+        &self,
+        request: Request<v1::ReconcileRequest>,
+    ) -> Result<Response<v1::ReconcileResponse>, Status> {
+        let request = request.into_inner();
+        let ids = self.selected(&request.path).await?;
+        let wanted: Vec<_> = ids
+            .iter()
+            .map(|id| (id.clone(), self.reconciler.begun(id) + 1))
+            .collect();
+        self.lookup.controller.retry(ids).await;
+        if request.wait {
+            self.settled(&wanted).await;
+        }
+        Ok(Response::new(v1::ReconcileResponse {}))
+    }
+
+    async fn get_daemon_info(
+        &self,
+        _: Request<v1::GetDaemonInfoRequest>,
+    ) -> Result<Response<v1::DaemonInfo>, Status> {
+        Ok(Response::new(v1::DaemonInfo {
+            version: env!("CARGO_PKG_VERSION").into(),
+            protocol: PROTOCOL,
+            pid: std::process::id().cast_signed(),
+            start_time: Some(convert::timestamp(self.about.started_at)),
+            socket: convert::path(&self.about.socket),
+            state_dir: convert::path(&self.about.state_dir),
+            local: self.services.local_info().as_ref().map(convert::local),
+            problems: self
+                .services
+                .local_problem()
+                .iter()
+                .map(convert::problem)
+                .collect(),
+        }))
+    }
+
+    async fn shutdown(
+        &self,
+        _: Request<v1::ShutdownRequest>,
+    ) -> Result<Response<v1::ShutdownResponse>, Status> {
+        tracing::info!("asked to end");
+        self.stop.cancel();
+        Ok(Response::new(v1::ShutdownResponse {}))
+    }
+}

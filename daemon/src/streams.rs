@@ -1,0 +1,138 @@
+//! The tasks behind open streams: each follows the board and says what its client should know, until one of them goes.
+
+use crate::board::Repositories;
+use crate::convert;
+use crate::credentials::{Freshness, Minted, Target};
+use crate::lookup::{Now, is_hopeless};
+use crate::service::{PATIENCE, Service};
+use lakebase_proto::v1;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+impl Service {
+    /// Follows a worktree's credential into a stream until somebody goes away.
+    pub(crate) async fn follow_credential(
+        self,
+        path: PathBuf,
+        out: mpsc::Sender<Result<v1::Credential, Status>>,
+    ) {
+        let mut board = self.lookup.board.follow();
+        let mut sent: Option<(Arc<Target>, Arc<Minted>)> = None;
+        loop {
+            let repositories = board.borrow_and_update().clone();
+            let mut rotations = None;
+            match self.lookup.now(&repositories, &path).await {
+                Ok(Now::Ready(_, worktree, target)) => {
+                    let mut changes = self.credentials.follow(&target.uid);
+                    changes.mark_unchanged();
+                    if let Ok(minted) = self.credentials.fetch(&target, Freshness::Usable).await
+                        && sent
+                            .as_ref()
+                            .is_none_or(|(t, m)| !t.is_same_place(&target) || !Arc::ptr_eq(m, &minted))
+                    {
+                        let message = convert::credential(&worktree, &target, &minted);
+                        sent = Some((target, minted));
+                        if out.send(Ok(message)).await.is_err() {
+                            return;
+                        }
+                    }
+                    rotations = Some(changes);
+                }
+                Ok(Now::Coming(..) | Now::Unseen(_)) => {}
+                Err(error) => {
+                    drop(out.send(Err(error)).await);
+                    return;
+                }
+            }
+            let rotated = async {
+                match rotations.as_mut() {
+                    Some(changes) => drop(changes.changed().await),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = out.closed() => return,
+                _ = board.changed() => {}
+                () = rotated => {}
+            }
+        }
+    }
+
+    /// Tells a hook what happens until its worktree's branch is ready.
+    pub(crate) async fn follow_checkout(
+        self,
+        path: PathBuf,
+        out: mpsc::Sender<Result<v1::CheckoutProgress, Status>>,
+    ) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut board = self.lookup.board.follow();
+        let mut last = None;
+        loop {
+            let repositories = board.borrow_and_update().clone();
+            let progress = match self.lookup.now(&repositories, &path).await {
+                Ok(now) => progress(&self.repositories(), &now),
+                Err(error) => return drop(out.send(Err(error)).await),
+            };
+            let is_over = !matches!(
+                progress.state(),
+                v1::WorktreeState::Pending | v1::WorktreeState::Creating
+            );
+            if last.as_ref() != Some(&progress) {
+                last = Some(progress.clone());
+                if out.send(Ok(progress)).await.is_err() {
+                    return;
+                }
+            }
+            if is_over {
+                return;
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = out.closed() => return,
+                changed = timeout_at(deadline, board.changed()) => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+/// One line about a checkout.
+pub(crate) fn progress(repositories: &Repositories, now: &Now) -> v1::CheckoutProgress {
+    let (view, state, branch, message) = match now {
+        Now::Ready(view, worktree, _) | Now::Coming(view, worktree) => {
+            let branch = worktree
+                .branch
+                .as_ref()
+                .map(|branch| branch.id.to_string())
+                .unwrap_or_default();
+            let problem = worktree.problem.as_ref().or_else(|| view.problems.first());
+            let state = match convert::state(worktree) {
+                v1::WorktreeState::Pending | v1::WorktreeState::Creating if is_hopeless(view, worktree) => {
+                    v1::WorktreeState::Blocked
+                }
+                state => state,
+            };
+            let message = match state {
+                v1::WorktreeState::Ready => format!("branch {branch} is ready"),
+                _ => problem.map_or_else(|| worktree.why.clone(), |problem| problem.message.clone()),
+            };
+            (Some(view), state, branch, message)
+        }
+        Now::Unseen(id) => (
+            repositories.get(id),
+            v1::WorktreeState::Pending,
+            String::new(),
+            "looking at the worktree".into(),
+        ),
+    };
+    let hook_wait = view.map(|view| convert::duration(view.hook_wait()));
+    v1::CheckoutProgress {
+        state: state.into(),
+        branch,
+        message,
+        hook_wait,
+    }
+}

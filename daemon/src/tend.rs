@@ -1,0 +1,172 @@
+//! Sees to what a ready branch needs besides itself: its endpoint, a credential, the block in `.env`. A failure here leaves
+//! the branch as ready as it is.
+
+use crate::board::{Problem, RepositoryView, WorktreeView};
+use crate::credentials::{Freshness, Minted, Target};
+use crate::env_writer::{self, EnvFile};
+use crate::provider::{Provider, ProviderError};
+use crate::reconcile::{Memory, Reconciler, blocking, is_same};
+use crate::services::chain;
+use daemon_core::config_file::Settings;
+use daemon_core::ids::BranchUid;
+use daemon_core::plan::Standing;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// The sslmode that goes with every credential: the service takes nothing less, and with a certificate authority at hand
+/// libpq checks the server by it.
+const SSLMODE: &str = "require";
+
+/// What was last written into a worktree's `.env`.
+#[derive(Debug)]
+pub(crate) struct Written {
+    minted: Arc<Minted>,
+    /// How the file looked after; if it looks otherwise, somebody else wrote.
+    stamp: Option<(SystemTime, u64)>,
+}
+
+/// Goes through the ready worktrees. Returns true when an endpoint is still to come.
+pub(crate) async fn tend(
+    reconciler: &Reconciler,
+    provider: &Arc<Provider>,
+    settings: &Settings,
+    memory: &mut Memory,
+    view: &mut RepositoryView,
+) -> bool {
+    let mut is_waiting = false;
+    let id = view.id.clone();
+    for worktree in view
+        .worktrees
+        .iter_mut()
+        .filter(|worktree| worktree.standing == Standing::Ready)
+    {
+        match target(provider, settings, memory, worktree).await {
+            Ok(Some(target)) => worktree.target = Some(target),
+            Ok(None) => is_waiting = true,
+            Err(error) => {
+                is_waiting = true;
+                worktree.problem = Some(problem(&error));
+            }
+        }
+        // Whoever waits for this worktree need not wait for the others.
+        let shown = worktree.clone();
+        reconciler.board.amend(&id, |view| replace(view, shown));
+        if let Some(target) = worktree.target.clone() {
+            credential(reconciler, settings, memory, worktree, &target).await;
+        }
+    }
+    let shown = |uid: &BranchUid| {
+        let has_it =
+            |worktree: &WorktreeView| worktree.target.as_ref().is_some_and(|target| &target.uid == uid);
+        view.worktrees.iter().any(has_it)
+    };
+    memory.targets.retain(|uid, _| shown(uid));
+    is_waiting
+}
+
+fn replace(view: &mut RepositoryView, shown: WorktreeView) {
+    if let Some(place) = view.worktrees.iter_mut().find(|worktree| worktree.id == shown.id) {
+        *place = shown;
+    }
+}
+
+/// The endpoint of a worktree's branch, fetched once per branch.
+async fn target(
+    provider: &Arc<Provider>,
+    settings: &Settings,
+    memory: &mut Memory,
+    worktree: &WorktreeView,
+) -> Result<Option<Arc<Target>>, ProviderError> {
+    let Some((branch, uid)) = worktree
+        .branch
+        .as_ref()
+        .and_then(|branch| Some((branch, branch.uid.clone()?)))
+    else {
+        return Ok(None);
+    };
+    if let Some(target) = memory.targets.get(&uid) {
+        return Ok(Some(target.clone()));
+    }
+    let Some(endpoint) = provider.endpoint(&branch.id).await? else {
+        return Ok(None);
+    };
+    if branch.is_owned
+        && endpoint.suspend_timeout != Some(settings.suspend_timeout)
+        && let Err(error) = provider
+            .set_suspend(&endpoint.name, settings.suspend_timeout)
+            .await
+    {
+        // It only costs money.
+        tracing::warn!(branch = %branch.id, error = chain(&error), "cannot set the suspend timeout");
+    }
+    let target = Arc::new(Target {
+        provider: provider.clone(),
+        uid: uid.clone(),
+        endpoint: endpoint.name,
+        host: endpoint.host,
+        port: endpoint.port,
+        database: settings.database.clone(),
+        user: provider.user_name.clone(),
+        sslmode: SSLMODE,
+        ssl_root_cert: provider.ca_file.clone(),
+    });
+    memory.targets.insert(uid, target.clone());
+    Ok(Some(target))
+}
+
+/// Keeps a credential at hand, and the worktree's `.env` in line with it.
+async fn credential(
+    reconciler: &Reconciler,
+    settings: &Settings,
+    memory: &mut Memory,
+    worktree: &mut WorktreeView,
+    target: &Arc<Target>,
+) {
+    let minted = match reconciler.credentials.fetch(target, Freshness::Usable).await {
+        Ok(minted) => minted,
+        Err(error) => {
+            worktree.problem = Some(problem(&error));
+            return;
+        }
+    };
+    let Some(relative) = &settings.env_file else {
+        return;
+    };
+    let path = worktree.root.join(relative);
+    if memory
+        .written
+        .get(&worktree.id)
+        .is_some_and(|w| is_same(&w.minted, &minted) && w.stamp == stamp(&path))
+    {
+        return;
+    }
+    let file = EnvFile {
+        worktree_root: worktree.root.clone(),
+        relative: relative.into(),
+        prefix: settings.env_prefix.clone(),
+    };
+    let (job_target, job_minted) = (target.clone(), minted.clone());
+    match blocking(move || env_writer::write(&file, &job_target, &job_minted)).await {
+        Ok(()) => drop(memory.written.insert(
+            worktree.id.clone(),
+            Written {
+                minted,
+                stamp: stamp(&path),
+            },
+        )),
+        Err(problem) => worktree.problem = Some(problem),
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some((meta.modified().ok()?, meta.len()))
+}
+
+fn problem(error: &ProviderError) -> Problem {
+    Problem {
+        message: chain(error),
+        fix: "it is tried again by itself".into(),
+    }
+}

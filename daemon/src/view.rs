@@ -1,0 +1,151 @@
+//! From what a pass found and did to what the board shows.
+
+use crate::apply::Applying;
+use crate::board::{BranchView, Problem, RepositoryView, WatchMode, WorktreeView};
+use crate::git::{self, Found};
+use crate::ledger::RepositoryRow;
+use crate::provider::Provider;
+use crate::services::chain;
+use daemon_core::ids::Slot;
+use daemon_core::plan::{Standing, Step};
+use daemon_core::state::{Head, Observed, Record, RecordState, RemoteState, Worktree};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Brings the view's branches in line with what was done.
+pub(crate) fn update(
+    view: &mut RepositoryView,
+    steps: &[Step],
+    failed: &BTreeMap<Slot, Problem>,
+    applying: &Applying<'_>,
+    after: &Observed,
+) {
+    for worktree in &mut view.worktrees {
+        let Some(slot) = &worktree.slot else { continue };
+        // The last step about a slot says most about it.
+        let step = steps.iter().rfind(|step| &step.slot == slot);
+        let record = applying.records.iter().find(|record| &record.slot == slot);
+        let branch = record.and_then(|record| branch_view(applying.provider, record, after));
+        let is_ready = branch.as_ref().is_some_and(|(_, is_ready)| *is_ready);
+        worktree.branch = branch.map(|(branch, _)| branch);
+        worktree.why = step.map(|step| step.why.to_string()).unwrap_or_default();
+        worktree.standing = match (is_ready, failed.contains_key(slot), step) {
+            (true, _, _) => Standing::Ready,
+            (false, true, _) => Standing::Failing,
+            (false, false, step) => step.map_or(Standing::Pending, |step| step.standing),
+        };
+        worktree.problem = failed.get(slot).cloned().or_else(|| step.and_then(problem_of));
+        let uid = worktree.branch.as_ref().and_then(|branch| branch.uid.clone());
+        worktree.target = worktree
+            .target
+            .take()
+            .filter(|target| is_ready && Some(&target.uid) == uid.as_ref());
+    }
+}
+
+/// What a step that can go no further says to a person.
+fn problem_of(step: &Step) -> Option<Problem> {
+    let fix = match step.standing {
+        Standing::Blocked => step.why.fix().unwrap_or_default(),
+        Standing::Failing => "it is tried again by itself; see the daemon's log".into(),
+        Standing::Ready | Standing::Pending | Standing::Unused => return None,
+    };
+    Some(Problem {
+        message: step.why.to_string(),
+        fix,
+    })
+}
+
+fn branch_view(provider: &Provider, record: &Record, after: &Observed) -> Option<(BranchView, bool)> {
+    let name = provider.branch_name(&record.branch).ok()?.to_string();
+    let remote = after.branches.get(&record.branch);
+    let is_usable = matches!(record.state, RecordState::Owned | RecordState::Adopted);
+    let is_ready =
+        is_usable && remote.is_some_and(|remote| remote.state == RemoteState::Ready && remote.uid.is_some());
+    let view = BranchView {
+        id: record.branch.clone(),
+        name,
+        uid: remote.and_then(|remote| remote.uid.clone()),
+        source: remote
+            .and_then(|remote| provider.branch_name(remote.source.as_ref()?).ok())
+            .map(|n| n.to_string()),
+        expire_time: remote.and_then(|remote| remote.expire_time),
+        is_owned: record.state == RecordState::Owned,
+        logical_size_bytes: remote
+            .and_then(|remote| remote.logical_size_bytes)
+            .unwrap_or_default(),
+        create_time: remote.and_then(|remote| remote.create_time),
+    };
+    Some((view, is_ready))
+}
+
+/// The worktrees that git shows; what is known of one carries over while it asks for the same branch.
+pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Vec<WorktreeView> {
+    let view = |worktree: &Worktree| {
+        let place = found.places.get(&worktree.id)?;
+        let slot = worktree.slot();
+        let old = before
+            .iter()
+            .find(|old| old.id == worktree.id && old.slot == slot && slot.is_some());
+        let fresh = || WorktreeView {
+            id: worktree.id.clone(),
+            root: place.root.clone(),
+            admin_dir: place.admin_dir.clone(),
+            head: worktree.head.clone(),
+            is_locked: worktree.is_locked,
+            slot: slot.clone(),
+            standing: Standing::Pending,
+            why: "it was just seen".into(),
+            problem: None,
+            branch: None,
+            target: None,
+        };
+        let mut view = old.cloned().unwrap_or_else(fresh);
+        view.root.clone_from(&place.root);
+        view.head.clone_from(&worktree.head);
+        view.is_locked = worktree.is_locked;
+        if let Head::Unknown(reason) = &worktree.head {
+            view.why = format!("HEAD cannot be read: {reason}");
+        }
+        Some(view)
+    };
+    found.view.worktrees.iter().filter_map(view).collect()
+}
+
+pub(crate) fn missing_config(path: &Path) -> Problem {
+    Problem {
+        message: format!("there is no `{}`", path.display()),
+        fix: "run `lakebase init` in the repository".into(),
+    }
+}
+
+pub(crate) fn unreadable_view(
+    row: &RepositoryRow,
+    before: Option<&RepositoryView>,
+    error: &git::GitError,
+) -> RepositoryView {
+    let problem = Problem {
+        message: chain(error),
+        fix: "if it moved, run `lakebase init` in its new place".into(),
+    };
+    match before {
+        Some(before) => RepositoryView {
+            problems: vec![problem],
+            ..before.clone()
+        },
+        None => RepositoryView {
+            id: row.id.clone(),
+            common_dir: row.common_dir.clone(),
+            main_worktree: None,
+            hooks_dir: row.common_dir.join("hooks"),
+            config_path: row.common_dir.join("lakebase.config"),
+            settings: None,
+            service: String::new(),
+            watch_mode: WatchMode::default(),
+            problems: vec![problem],
+            worktrees: vec![],
+            passes: 0,
+            is_settled: false,
+        },
+    }
+}
