@@ -96,7 +96,7 @@ async fn a_password_rotates_under_running_requests() {
         .run("shop", "ALTER ROLE jane PASSWORD 'second-password'")
         .await;
     // More at once than there are connections: new ones are opened with the password that is no longer right.
-    let busy = store.hammer("/api/products", 8);
+    let busy = store.hammer("/api/products", 3);
     eventually("a login with the old password is refused", async || {
         postgres
             .log()
@@ -144,7 +144,7 @@ async fn open_connections_live_on_when_the_user_changes() {
         .wait_for("/api/current-user", |_, user| user["user_name"] == "joe")
         .await;
     assert!(postgres.count("shop", &by("jane")).await > 0);
-    let more = store.hammer("/api/products", 8);
+    let more = store.hammer("/api/products", 3);
     eventually("joe is connected", async || {
         postgres.count("shop", &by("joe")).await > 0
     })
@@ -301,7 +301,7 @@ async fn a_daemon_that_goes_away_changes_nothing_and_is_found_again() {
     } = scene().await;
     control.stop();
     eventually("the store has lost its stream", async || control.watchers() == 0).await;
-    let hammer = store.hammer("/api/products", 8);
+    let hammer = store.hammer("/api/products", 4);
     eventually("connections are opened without the daemon", async || {
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store-app'";
         postgres.count("shop", sql).await > 1
