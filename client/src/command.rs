@@ -1,0 +1,13 @@
+//! One file for each command. A command asks the daemon, and prints what it was told.
+
+pub(crate) mod completions;
+pub(crate) mod down;
+pub(crate) mod env;
+pub(crate) mod hook;
+pub(crate) mod init;
+pub(crate) mod ls;
+pub(crate) mod psql;
+pub(crate) mod reconcile;
+pub(crate) mod run;
+pub(crate) mod status;
+pub(crate) mod up;

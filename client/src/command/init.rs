@@ -1,0 +1,237 @@
+//! `lakebase init`: registers a repository, gives it a configuration and the hook, and shows its first branch come up. What
+//! is there already stays, so it can be run again at any time.
+
+use crate::command::hook::{self, Hook};
+use crate::config_file;
+use crate::connect::Session;
+use crate::failure::{Exit, Failure};
+use crate::here;
+use crate::hook_file::{self, Outcome};
+use crate::json;
+use crate::terminal::{self, Cell, Output};
+use crate::text::plain;
+use crate::words;
+use lakebase_proto::v1::{Repository, Worktree, WorktreeState};
+use owo_colors::Style;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+/// How often the worktree is looked at while its branch is made.
+const LOOK: Duration = Duration::from_millis(100);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The Lakebase project [default: named after the directory of the main worktree]
+    #[arg(long, value_name = "ID")]
+    project: Option<String>,
+    /// Do not install git's post-checkout hook; the daemon notices checkouts without it too, a moment later
+    #[arg(long)]
+    no_hook: bool,
+}
+
+/// What was done.
+struct Done {
+    repository: Repository,
+    config: config_file::Outcome,
+    hook: Step,
+    worktree: Option<Worktree>,
+}
+
+/// What became of the hook.
+enum Step {
+    NotWanted,
+    /// Git looks for hooks outside of this repository's own directory.
+    Elsewhere(PathBuf),
+    Failed(anyhow::Error),
+    Settled(PathBuf, Outcome),
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    repository: json::Repository,
+    config_written: bool,
+    hook: Option<Hook>,
+    worktree: Option<json::Worktree>,
+}
+
+pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
+    args.project.as_deref().map_or(Ok(()), config_file::check_id)?;
+    let cwd = here::cwd()?;
+    let mut session = Session::open().await?;
+    let repository = session.register(&cwd).await?;
+    let config = config_file::ensure(&repository, args.project.as_deref())?;
+    let hook = if args.no_hook {
+        Step::NotWanted
+    } else {
+        install(&repository)
+    };
+    let worktree = follow(&session, &cwd).await?;
+    let now = session.repositories().await?;
+    let done = Done {
+        repository: now
+            .into_iter()
+            .find(|it| it.id == repository.id)
+            .unwrap_or(repository),
+        config,
+        hook,
+        worktree,
+    };
+    if output.is_json() {
+        terminal::print_json(&shown(&done))?;
+    } else {
+        tell(&done)?;
+    }
+    verdict(&done)
+}
+
+/// Installs the hook in the repository's own directory. Anywhere else it would be in the way of other repositories, or of a
+/// commit: that needs a word from the user, which is `lakebase hook install`.
+fn install(repository: &Repository) -> Step {
+    let place = hook_file::place(&repository.hooks_dir);
+    if !place.starts_with(&repository.common_dir) {
+        return Step::Elsewhere(place);
+    }
+    match hook::install_at(&place) {
+        Ok(outcome) => Step::Settled(place, outcome),
+        Err(error) => Step::Failed(error),
+    }
+}
+
+/// Has the daemon look, tells how it goes, and returns this worktree when its branch is ready or there is nothing more to
+/// wait for. A bare repository has no worktree here.
+async fn follow(session: &Session, cwd: &Path) -> anyhow::Result<Option<Worktree>> {
+    let mut looking = session.clone();
+    let mut asking = session.clone();
+    let mut look = pin!(looking.reconcile(Some(cwd), true));
+    let mut last = String::new();
+    loop {
+        let looked = tokio::time::timeout(LOOK, &mut look).await;
+        let worktrees = asking.worktrees(Some(cwd)).await?;
+        let here = here::worktree_of(&worktrees, cwd);
+        if let Some(line) = here.and_then(step).filter(|line| *line != last) {
+            terminal::progress(&plain(&line));
+            last = line;
+        }
+        let is_ready = here.is_some_and(|it| it.state() == WorktreeState::Ready);
+        match looked {
+            Ok(Err(failure)) => return Err(failure.into()),
+            Ok(Ok(())) => return Ok(here.cloned()),
+            Err(_) if is_ready => return Ok(here.cloned()),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The line about a branch on its way.
+fn step(worktree: &Worktree) -> Option<String> {
+    let name = worktree.branch.as_ref().map(|branch| branch.branch_id.as_str());
+    match worktree.state() {
+        WorktreeState::Creating => Some(format!("making branch {} ...", name.unwrap_or_default())),
+        WorktreeState::Pending => Some("looking at the worktree ...".to_owned()),
+        WorktreeState::Unspecified
+        | WorktreeState::Ready
+        | WorktreeState::Failing
+        | WorktreeState::Blocked => None,
+    }
+}
+
+fn shown(done: &Done) -> Shown {
+    Shown {
+        repository: (&done.repository).into(),
+        config_written: done.config == config_file::Outcome::Written,
+        hook: match &done.hook {
+            Step::Settled(place, outcome) => Some(hook::shown(place, *outcome)),
+            Step::NotWanted | Step::Elsewhere(_) | Step::Failed(_) => None,
+        },
+        worktree: done.worktree.as_ref().map(json::Worktree::from),
+    }
+}
+
+fn tell(done: &Done) -> anyhow::Result<()> {
+    let repository = &done.repository;
+    let written = match done.config {
+        config_file::Outcome::Written => "written",
+        config_file::Outcome::Kept => "there already",
+    };
+    let mut rows = vec![
+        fact("project", plain(&repository.project_id)),
+        fact(
+            "config",
+            format!("{} ({written})", plain(&repository.config_path)),
+        ),
+        fact("hook", hook_line(&done.hook)),
+    ];
+    rows.extend(done.worktree.as_ref().map(branch_row));
+    for line in terminal::columns(&rows) {
+        terminal::print(line)?;
+    }
+    notes(done);
+    Ok(())
+}
+
+fn fact(name: &str, value: String) -> Vec<Cell> {
+    vec![Cell::new(name, Style::new().dimmed()), value.into()]
+}
+
+fn hook_line(hook: &Step) -> String {
+    match hook {
+        Step::NotWanted => "none".to_owned(),
+        Step::Elsewhere(place) => format!("{} (not installed)", plain(&place.to_string_lossy())),
+        Step::Failed(_) => "not installed".to_owned(),
+        Step::Settled(place, outcome) => hook::told(place, *outcome),
+    }
+}
+
+fn branch_row(worktree: &Worktree) -> Vec<Cell> {
+    let state = worktree.state();
+    let name = worktree.branch.as_ref().map(|branch| plain(&branch.branch_id));
+    let text = format!("{} ({})", name.unwrap_or_else(|| "-".into()), words::state(state));
+    vec![
+        Cell::new("branch", Style::new().dimmed()),
+        Cell::new(text, words::state_style(state)),
+    ]
+}
+
+/// What is not as it should be, though the work is done.
+fn notes(done: &Done) {
+    match &done.hook {
+        Step::Settled(_, Outcome::Foreign) => hook::advise(),
+        Step::Elsewhere(_) => terminal::hint(
+            "core.hooksPath leads out of this repository; `lakebase hook install` installs the hook there all the same",
+        ),
+        Step::Failed(error) => terminal::warn(&plain(&format!(
+            "{error:#}; the daemon notices checkouts by itself"
+        ))),
+        Step::NotWanted | Step::Settled(..) => {}
+    }
+    let is_ready = |worktree: &&Worktree| worktree.state() == WorktreeState::Ready;
+    let problem = done
+        .worktree
+        .as_ref()
+        .filter(is_ready)
+        .and_then(|it| it.problem.as_ref());
+    for line in problem.map(words::problem).unwrap_or_default() {
+        terminal::warn(&plain(&line));
+    }
+}
+
+/// A repository whose branch cannot be had is registered all the same, and yet not what was wanted.
+fn verdict(done: &Done) -> anyhow::Result<()> {
+    let Some(worktree) = &done.worktree else {
+        return Ok(());
+    };
+    if worktree.state() == WorktreeState::Ready {
+        return Ok(());
+    }
+    let of_all = done.repository.problems.first();
+    let failure = Failure::new(Exit::NotReady, "the branch of this worktree is not ready");
+    Err(match worktree.problem.as_ref().or(of_all) {
+        Some(problem) => failure.cause(&problem.message).hint(problem.fix.clone()),
+        None => failure
+            .cause(&worktree.why)
+            .hint("the daemon goes on; see `lakebase status`"),
+    }
+    .into())
+}

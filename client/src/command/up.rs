@@ -1,0 +1,100 @@
+//! `lakebase up`: starts the daemon and waits until it answers.
+
+use crate::connect::Session;
+use crate::daemon::{self, Started};
+use crate::failure::{Exit, Failure};
+use crate::json;
+use crate::terminal::{self, Output};
+use crate::text::plain;
+use crate::words;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOOK: Duration = Duration::from_millis(20);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Stay in the foreground and log to the terminal; Ctrl-C stops the daemon
+    #[arg(long)]
+    foreground: bool,
+}
+
+pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
+    match Session::try_open(PATIENCE).await {
+        Ok(session) => return tell(output, &session, "is running already"),
+        Err(failure) if failure.is_not_running() => {}
+        Err(failure) => return Err(failure.into()),
+    }
+    if args.foreground {
+        let error = daemon::command().arg("--log-stderr").exec();
+        return Err(cannot_start(error).into());
+    }
+    terminal::progress("starting lakebased ...");
+    let mut started = daemon::start().map_err(cannot_start)?;
+    let session = answering(&mut started).await?;
+    tell(output, &session, "is running")
+}
+
+fn cannot_start(error: io::Error) -> Failure {
+    let is_missing = error.kind() == io::ErrorKind::NotFound;
+    let hint = "install `lakebased` into the directory of `lakebase`, or into one on PATH";
+    let failure = Failure::new(Exit::Failed, "cannot start `lakebased`").source(error);
+    if is_missing { failure.hint(hint) } else { failure }
+}
+
+/// Waits until the daemon answers, or has ended.
+async fn answering(started: &mut Started) -> anyhow::Result<Session> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(death) = started.death()? {
+            return Err(ended(started, &death).into());
+        }
+        match Session::try_open(PATIENCE).await {
+            Ok(session) => return Ok(session),
+            Err(failure) if Instant::now() >= deadline => {
+                show(&started.last_words());
+                return Err(failure.into());
+            }
+            Err(_) => sleep(LOOK).await,
+        }
+    }
+}
+
+fn ended(started: &mut Started, death: &str) -> Failure {
+    show(&started.last_words());
+    let failure = Failure::new(
+        Exit::Failed,
+        format!("lakebased ended before it answered: {death}"),
+    );
+    match daemon::log_dir() {
+        Some(dir) => failure.hint(format!("its log is in `{}`", dir.display())),
+        None => failure,
+    }
+}
+
+fn show(lines: &[String]) {
+    for line in lines {
+        terminal::progress(&format!("  | {}", plain(line)));
+    }
+}
+
+fn tell(output: Output, session: &Session, how: &str) -> anyhow::Result<()> {
+    let info = &session.info;
+    if output.is_json() {
+        return Ok(terminal::print_json(&json::Daemon::from(info))?);
+    }
+    terminal::print(format!(
+        "lakebased {how} (version {}, pid {})",
+        plain(&info.version),
+        info.pid
+    ))?;
+    for problem in &info.problems {
+        for line in words::problem(problem) {
+            terminal::warn(&plain(&line));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! A session with the running daemon: one method for each call that a command makes, each with the time it may take and
+//! with errors for people. It never starts a daemon; only `lakebase up` does.
+
+use crate::failure::{Exit, Failure, HUNG};
+use crate::terminal;
+use lakebase_proto::v1::control_client::ControlClient;
+use lakebase_proto::v1::{
+    Credential, DaemonInfo, GetCredentialRequest, GetDaemonInfoRequest, ListRepositoriesRequest,
+    ListWorktreesRequest, ReconcileRequest, RegisterRepositoryRequest, Repository, ShutdownRequest, Worktree,
+};
+use lakebase_proto::{PROTOCOL, SocketEnv, connect, socket_path};
+use std::cmp::Ordering;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+/// For calls that the daemon answers from memory.
+const PROMPT: Duration = Duration::from_secs(10);
+/// For calls that wait for a branch. Longer than the daemon's own patience, so that its reason is what people read.
+const PATIENT: Duration = Duration::from_secs(90);
+
+/// A connection to a daemon that has answered.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    client: ControlClient<Channel>,
+    pub(crate) info: DaemonInfo,
+}
+
+/// Returns where the daemon listens.
+pub(crate) fn socket() -> Result<PathBuf, Failure> {
+    Ok(socket_path(&SocketEnv::from_process())?)
+}
+
+impl Session {
+    /// Connects, and warns when the daemon is of another time.
+    pub(crate) async fn open() -> Result<Self, Failure> {
+        let session = Self::try_open(PROMPT).await?;
+        if let Some(warning) = mismatch(session.info.protocol, &session.info.version) {
+            terminal::warn(&warning);
+        }
+        Ok(session)
+    }
+
+    /// Connects, with this much patience.
+    pub(crate) async fn try_open(patience: Duration) -> Result<Self, Failure> {
+        let mut client = connect(&socket()?, patience).await?;
+        let call = client.get_daemon_info(GetDaemonInfoRequest {});
+        let info = within(patience, "cannot speak to lakebased", call).await?;
+        Ok(Self { client, info })
+    }
+
+    /// The worktrees of the repository that holds the path, or of all.
+    pub(crate) async fn worktrees(&mut self, path: Option<&Path>) -> Result<Vec<Worktree>, Failure> {
+        let path = bytes(path);
+        let call = self.client.list_worktrees(ListWorktreesRequest { path });
+        Ok(within(PROMPT, "cannot list worktrees", call).await?.worktrees)
+    }
+
+    pub(crate) async fn repositories(&mut self) -> Result<Vec<Repository>, Failure> {
+        let call = self.client.list_repositories(ListRepositoriesRequest {});
+        let answer = within(PROMPT, "cannot list repositories", call).await?;
+        Ok(answer.repositories)
+    }
+
+    pub(crate) async fn register(&mut self, path: &Path) -> Result<Repository, Failure> {
+        let path = bytes(Some(path));
+        let call = self
+            .client
+            .register_repository(RegisterRepositoryRequest { path });
+        within(PROMPT, "cannot register the repository", call).await
+    }
+
+    /// Looks again, and waits for what follows from it if told to.
+    pub(crate) async fn reconcile(&mut self, path: Option<&Path>, wait: bool) -> Result<(), Failure> {
+        let path = bytes(path);
+        let call = self.client.reconcile(ReconcileRequest { path, wait });
+        within(PATIENT, "cannot reconcile", call).await.map(drop)
+    }
+
+    /// The credential of the worktree that holds the path, once its branch is ready.
+    pub(crate) async fn credential(&mut self, path: &Path, rotate: bool) -> Result<Credential, Failure> {
+        let path = bytes(Some(path));
+        let call = self.client.get_credential(GetCredentialRequest { path, rotate });
+        within(PATIENT, "cannot get a credential", call).await
+    }
+
+    pub(crate) async fn shutdown(mut self) -> Result<(), Failure> {
+        let call = self.client.shutdown(ShutdownRequest {});
+        within(PROMPT, "cannot stop lakebased", call).await.map(drop)
+    }
+}
+
+fn bytes(path: Option<&Path>) -> Vec<u8> {
+    path.map(|path| path.as_os_str().as_bytes().to_vec())
+        .unwrap_or_default()
+}
+
+async fn within<T>(
+    patience: Duration,
+    doing: &str,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(Ok(answer)) => Ok(answer.into_inner()),
+        Ok(Err(status)) => Err(Failure::call(doing, &status)),
+        Err(_) => {
+            let text = format!("{doing}: no answer within {} s", patience.as_secs());
+            Err(Failure::new(Exit::NotRunning, text).hint(HUNG))
+        }
+    }
+}
+
+fn mismatch(protocol: u32, version: &str) -> Option<String> {
+    let ours = env!("CARGO_PKG_VERSION");
+    match protocol.cmp(&PROTOCOL) {
+        Ordering::Equal => None,
+        Ordering::Greater => Some(format!(
+            "lakebased {version} is newer than this lakebase {ours}; install the newer one to use all of it"
+        )),
+        Ordering::Less => Some(format!(
+            "lakebased {version} is older than this lakebase {ours}; restart it: `lakebase down && lakebase up`"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_another_protocol_is_worth_a_warning() {
+        assert_eq!(mismatch(PROTOCOL, "9.9.9"), None);
+        assert!(mismatch(PROTOCOL + 1, "9.9.9").is_some_and(|text| text.contains("newer")));
+        assert!(mismatch(PROTOCOL - 1, "0.0.1").is_some_and(|text| text.contains("older")));
+    }
+}

@@ -1,0 +1,9 @@
+//! The built binaries against a daemon on a real socket, in real git repositories.
+
+mod commands;
+mod fake;
+mod hook;
+mod init;
+mod process;
+mod rooms;
+mod scene;
