@@ -1,0 +1,163 @@
+use super::*;
+use crate::model::record::Phase;
+use crate::model::{endpoint, project};
+
+fn now() -> DateTime<Utc> {
+    "2026-08-01T10:00:00.123456Z".parse().unwrap()
+}
+
+fn branch(id: &str, phase: Phase) -> BranchRecord {
+    let name = format!("projects/shop/branches/{id}").parse().unwrap();
+    BranchRecord {
+        phase,
+        ..BranchRecord::new(name, format!("br-{id}"), now())
+    }
+}
+
+fn primary(id: &str) -> EndpointRecord {
+    let name = format!("projects/shop/branches/{id}/endpoints/primary");
+    EndpointRecord {
+        address: Some("127.70.1.2".into()),
+        ..endpoint::tests::record(&name, now())
+    }
+}
+
+async fn with(writes: &[Write]) -> (tempfile::TempDir, Catalog) {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&dir.path().join("catalog.db")).await.unwrap();
+    catalog.commit(writes).await.unwrap();
+    (dir, catalog)
+}
+
+fn shop() -> Vec<Write> {
+    vec![
+        Write::Project(project::tests::record("shop", now())),
+        Write::Branch(branch("production", Phase::Ready)),
+        Write::Endpoint(primary("production")),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back_after_a_restart() {
+    let (dir, catalog) = with(&shop()).await;
+    catalog.close().await;
+    let catalog = Catalog::open(&dir.path().join("catalog.db")).await.unwrap();
+    let project = project::tests::record("shop", now());
+    assert_eq!(
+        catalog.project(&project.name).await.unwrap(),
+        Some(project.clone())
+    );
+    assert_eq!(catalog.projects().await.unwrap(), [project.clone()]);
+    let production = branch("production", Phase::Ready);
+    assert_eq!(
+        catalog.branches(&project.name).await.unwrap(),
+        [production.clone()]
+    );
+    assert_eq!(catalog.branch(&production.name).await.unwrap(), Some(production));
+    let endpoint = primary("production");
+    assert_eq!(
+        catalog.endpoint(&endpoint.name).await.unwrap(),
+        Some(endpoint.clone())
+    );
+    assert_eq!(catalog.endpoints(&endpoint.branch_uid).await.unwrap(), [endpoint]);
+}
+
+#[tokio::test]
+async fn a_second_write_changes_the_row() {
+    let (_dir, catalog) = with(&shop()).await;
+    let mut changed = branch("production", Phase::Deleted);
+    changed.delete_time = Some(now());
+    changed.purge_time = Some(now());
+    changed.source_lsn = Some("0/1".into());
+    let endpoint = EndpointRecord {
+        suspend_seconds: None,
+        disabled: true,
+        address: None,
+        ..primary("production")
+    };
+    let writes = [Write::Branch(changed.clone()), Write::Endpoint(endpoint.clone())];
+    catalog.commit(&writes).await.unwrap();
+    assert_eq!(catalog.branch(&changed.name).await.unwrap(), Some(changed));
+    assert_eq!(catalog.endpoint(&endpoint.name).await.unwrap(), Some(endpoint));
+}
+
+#[tokio::test]
+async fn writes_happen_together_or_not_at_all() {
+    let (_dir, catalog) = with(&shop()).await;
+    let again = Write::Project(project::tests::record("shop", now()));
+    let writes = [Write::RemoveBranch("br-production".into()), again];
+    assert!(catalog.commit(&writes).await.is_err());
+    let name = branch("production", Phase::Ready).name;
+    assert!(catalog.branch(&name).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn what_was_half_made_is_forgotten_with_its_endpoint() {
+    let (_dir, catalog) = with(&shop()).await;
+    let half = [
+        Write::Branch(branch("half", Phase::Creating)),
+        Write::Endpoint(primary("half")),
+    ];
+    catalog.commit(&half).await.unwrap();
+    let mut other = project::tests::record("other", now());
+    other.uid = "uid-of-another".into();
+    catalog.commit(&[Write::Project(other.clone())]).await.unwrap();
+    catalog.forget_unfinished().await.unwrap();
+    assert_eq!(
+        catalog
+            .branch(&branch("half", Phase::Creating).name)
+            .await
+            .unwrap(),
+        None
+    );
+    assert_eq!(catalog.endpoint(&primary("half").name).await.unwrap(), None);
+    assert_eq!(catalog.project(&other.name).await.unwrap(), None);
+    assert_eq!(catalog.projects().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn operations_outlive_their_branch_but_not_for_ever() {
+    let (_dir, catalog) = with(&shop()).await;
+    let row = OperationRow {
+        name: "projects/shop/operations/1".into(),
+        create_time: now(),
+        body: "{}".into(),
+    };
+    let writes = [
+        Write::Operation(row),
+        Write::RemoveProject("projects/shop".parse().unwrap()),
+    ];
+    catalog.commit(&writes).await.unwrap();
+    assert_eq!(
+        catalog.branches(&"projects/shop".parse().unwrap()).await.unwrap(),
+        []
+    );
+    let found = catalog.operation("projects/shop/operations/1").await.unwrap();
+    assert_eq!(found.as_deref(), Some("{}"));
+    catalog.forget_operations(now()).await.unwrap();
+    assert!(
+        catalog
+            .operation("projects/shop/operations/1")
+            .await
+            .unwrap()
+            .is_some()
+    );
+    catalog
+        .forget_operations(now() + Duration::from_secs(1))
+        .await
+        .unwrap();
+    assert_eq!(
+        catalog.operation("projects/shop/operations/1").await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn settings_are_kept() {
+    let (_dir, catalog) = with(&[]).await;
+    assert_eq!(catalog.setting("api_port").await.unwrap(), None);
+    for port in ["1", "2"] {
+        catalog.set("api_port", port).await.unwrap();
+        assert_eq!(catalog.setting("api_port").await.unwrap().as_deref(), Some(port));
+    }
+}

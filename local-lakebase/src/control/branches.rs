@@ -1,0 +1,234 @@
+//! The methods of branches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lakebase_api::{
+    Branch, BranchName, BranchSpec, Database, DatabaseName, Empty, EndpointName, ProjectName,
+};
+use serde_json::Value;
+
+use super::{Control, Newborn, family, key, visible};
+use crate::catalog::Write;
+use crate::engine::Durability;
+use crate::error::ApiError;
+use crate::model::branch::{self, Creation};
+use crate::model::page::{Page, PageRequest, page};
+use crate::model::record::{BranchRecord, PRIMARY, Phase, ProjectRecord};
+use crate::model::{mask, view};
+use crate::uid;
+
+impl Control {
+    /// Returns a branch; a soft-deleted one says that it is deleted.
+    pub(crate) async fn branch(&self, name: &BranchName) -> Result<Branch, ApiError> {
+        let project = self.project_record(&name.project()).await?;
+        let branch = self.catalog.branch(name).await?;
+        let branch = branch.filter(|branch| visible(branch, true));
+        let branch = branch.ok_or_else(|| ApiError::not_found("branch"))?;
+        Ok(self.show(&branch, &project.default_branch).await)
+    }
+
+    pub(crate) async fn branches(
+        &self,
+        project: &ProjectName,
+        request: &PageRequest,
+    ) -> Result<Page<Branch>, ApiError> {
+        let (project, mut branches) = self.family(project).await?;
+        branches.retain(|branch| visible(branch, request.show_deleted));
+        let page = page(branches, request, |branch| branch.name.as_str())?;
+        let show = |branch| self.show_quickly(branch, &project.default_branch);
+        Ok(Page {
+            items: page.items.iter().map(show).collect(),
+            next: page.next,
+        })
+    }
+
+    pub(crate) async fn create_branch(
+        self: &Arc<Self>,
+        project: ProjectName,
+        id: Option<String>,
+        spec: BranchSpec,
+        replace_existing: bool,
+    ) -> Result<Value, ApiError> {
+        let create = {
+            let project = project.clone();
+            move |control: Arc<Self>| async move {
+                control.project_record(&project).await?;
+                let name = branch::new_name(&project, id.as_deref())?;
+                control.create_branch_in_turn(name, &spec, replace_existing).await
+            }
+        };
+        self.change(project, create).await
+    }
+
+    async fn create_branch_in_turn(
+        &self,
+        name: BranchName,
+        spec: &BranchSpec,
+        replace_existing: bool,
+    ) -> Result<Value, ApiError> {
+        let (project, branches) = self.family(&name.project()).await?;
+        let draft = BranchRecord::new(name, uid::branch(), self.clock.now());
+        let family = family(&project, &branches);
+        match branch::create(&family, draft, spec, replace_existing, &self.limits)? {
+            Creation::Update(branch) => self.save(&project, branch).await,
+            Creation::Fork { source, branch } => {
+                let newborn = Newborn::new(&project, branch)?;
+                self.catalog.commit(&newborn.writes()).await?;
+                let made = self.fork(&project, &source, &newborn).await;
+                if made.is_err() {
+                    self.abandon(&newborn, Write::RemoveBranch(newborn.branch.uid.clone()))
+                        .await;
+                }
+                made
+            }
+        }
+    }
+
+    /// Makes the data of a branch and lets the world see it. A branch that never expires is worth a flush to disk.
+    async fn fork(
+        &self,
+        project: &ProjectRecord,
+        source: &BranchRecord,
+        newborn: &Newborn,
+    ) -> Result<Value, ApiError> {
+        let durability = match newborn.branch.expire_time {
+            Some(_) => Durability::Ephemeral,
+            None => Durability::Durable,
+        };
+        let forked_at = self.clock.now();
+        let forked = self
+            .engine
+            .fork(&key(source), &key(&newborn.branch), durability)
+            .await;
+        let fork = forked.map_err(|error| ApiError::failed("create the branch", &error))?;
+        let branch = BranchRecord {
+            phase: Phase::Ready,
+            source_lsn: Some(fork.lsn),
+            source_time: Some(forked_at),
+            state_change_time: self.clock.now(),
+            ..newborn.branch.clone()
+        };
+        let shown = self.show(&branch, &project.default_branch).await;
+        let (operation, answer) = self.done(branch.name.as_str(), "Branch", &shown)?;
+        tracing::info!(branch = %branch.name, uid = branch.uid, took = ?fork.took, "created");
+        self.settle(newborn, branch, vec![operation]).await?;
+        Ok(answer)
+    }
+
+    pub(crate) async fn update_branch(
+        self: &Arc<Self>,
+        name: BranchName,
+        update_mask: Option<String>,
+        spec: BranchSpec,
+    ) -> Result<Value, ApiError> {
+        let update = {
+            let name = name.clone();
+            move |control: Arc<Self>| async move {
+                let (project, branches) = control.family(&name.project()).await?;
+                let mask = mask::parse(update_mask.as_deref(), branch::MASK)?;
+                let now = control.clock.now();
+                let family = family(&project, &branches);
+                let branch = branch::update(&family, &name, &spec, &mask, now, &control.limits)?;
+                control.save(&project, branch).await
+            }
+        };
+        self.change(name.project(), update).await
+    }
+
+    async fn save(&self, project: &ProjectRecord, branch: BranchRecord) -> Result<Value, ApiError> {
+        let shown = self.show(&branch, &project.default_branch).await;
+        let (operation, answer) = self.done(branch.name.as_str(), "Branch", &shown)?;
+        self.catalog.commit(&[Write::Branch(branch), operation]).await?;
+        Ok(answer)
+    }
+
+    pub(crate) async fn delete_branch(
+        self: &Arc<Self>,
+        name: BranchName,
+        purge: bool,
+    ) -> Result<Value, ApiError> {
+        let delete = {
+            let name = name.clone();
+            move |control: Arc<Self>| async move {
+                let (project, branches) = control.family(&name.project()).await?;
+                let tombstone = branches
+                    .iter()
+                    .find(|b| b.name == name && b.phase == Phase::Deleted);
+                let (operation, answer) = control.done(name.as_str(), "Branch", &Empty {})?;
+                match (tombstone, branch::delete(&family(&project, &branches), &name)) {
+                    (Some(tombstone), _) if purge => control.purge(tombstone, vec![operation]).await?,
+                    (_, branch) if purge => control.purge(&branch?, vec![operation]).await?,
+                    (_, branch) => control.bury(branch?, vec![operation]).await?,
+                }
+                Ok(answer)
+            }
+        };
+        self.change(name.project(), delete).await
+    }
+
+    /// Soft-deletes a branch: its door closes, its data stay.
+    pub(super) async fn bury(&self, branch: BranchRecord, more: Vec<Write>) -> Result<(), ApiError> {
+        let branch = branch::tombstone(branch, self.clock.now(), &self.limits);
+        let mut writes = vec![Write::Branch(branch.clone())];
+        writes.extend(more);
+        self.catalog.commit(&writes).await?;
+        self.close(&branch).await;
+        self.engine
+            .set_suspend_timeout(&key(&branch), Some(Duration::ZERO));
+        tracing::info!(branch = %branch.name, uid = branch.uid, "deleted");
+        Ok(())
+    }
+
+    /// Deletes a branch for ever: first its row, so that a crash leaves data without a row and not the reverse.
+    pub(super) async fn purge(&self, branch: &BranchRecord, more: Vec<Write>) -> Result<(), ApiError> {
+        let mut writes = vec![Write::RemoveBranch(branch.uid.clone())];
+        writes.extend(more);
+        self.catalog.commit(&writes).await?;
+        self.close(branch).await;
+        self.sizes(|sizes| sizes.remove(&branch.uid));
+        if let Err(error) = self.engine.delete(&key(branch)).await {
+            tracing::error!(%error, branch = %branch.name, "its data stay until the next start");
+        }
+        tracing::info!(branch = %branch.name, uid = branch.uid, "purged");
+        Ok(())
+    }
+
+    async fn close(&self, branch: &BranchRecord) {
+        if let Ok(endpoint) = EndpointName::new(&branch.name, PRIMARY) {
+            self.listeners.close(&endpoint).await;
+        }
+    }
+
+    pub(crate) async fn undelete_branch(self: &Arc<Self>, name: BranchName) -> Result<Value, ApiError> {
+        let undelete = {
+            let name = name.clone();
+            move |control: Arc<Self>| async move {
+                let (project, branches) = control.family(&name.project()).await?;
+                let now = control.clock.now();
+                let family = family(&project, &branches);
+                let branch = branch::undelete(&family, &name, now, &control.limits)?;
+                let (operation, answer) = control.done(name.as_str(), "Branch", &Empty {})?;
+                let mut writes = vec![Write::Branch(branch.clone()), operation];
+                for endpoint in control.catalog.endpoints(&branch.uid).await? {
+                    writes.push(Write::Endpoint(control.open(&branch, endpoint).await?));
+                }
+                control.catalog.commit(&writes).await?;
+                tracing::info!(branch = %branch.name, uid = branch.uid, "undeleted");
+                Ok(answer)
+            }
+        };
+        self.change(name.project(), undelete).await
+    }
+
+    pub(crate) async fn databases(&self, branch: &BranchName) -> Result<Vec<Database>, ApiError> {
+        self.live_branch(branch).await?;
+        Ok(view::database(branch).into_iter().collect())
+    }
+
+    pub(crate) async fn database(&self, name: &DatabaseName) -> Result<Database, ApiError> {
+        let databases = self.databases(&name.branch()).await?;
+        let found = databases.into_iter().find(|database| database.name == *name);
+        found.ok_or_else(|| ApiError::not_found("database"))
+    }
+}

@@ -1,0 +1,326 @@
+//! The control plane: what the API's methods do. Each loads what is remembered, lets `model` decide, and has the
+//! engine, the listeners and the catalog act. No rule is here, and nothing of HTTP.
+//!
+//! # Invariants
+//!
+//! - Changes within a project happen one after another.
+//! - A change that has begun goes to its end, also when its caller hangs up.
+//! - A row says `creating` before data are made and is removed before data are; a crash in between leaves data that
+//!   belong to no row, and those are swept at the next start.
+
+mod branches;
+mod endpoints;
+mod projects;
+mod sweep;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lakebase_api::{BranchName, EndpointName, ProjectName};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::catalog::{Catalog, CatalogError, OperationRow, Write};
+use crate::clock::Clock;
+use crate::engine::{BranchKey, ComputeState, Engine};
+use crate::error::ApiError;
+use crate::identity::Identity;
+use crate::listener::{Listeners, Opening};
+use crate::model::branch::Family;
+use crate::model::record::{BranchRecord, EndpointRecord, PRIMARY, Phase, ProjectRecord};
+use crate::model::view::Seen;
+use crate::model::{Limits, view};
+use crate::token::Signer;
+use crate::uid;
+
+pub(crate) use self::sweep::sweep;
+
+/// The setting that keeps the port shared by endpoints.
+pub(crate) const SHARED_PORT: &str = "shared_port";
+
+/// How long a measured size is shown before it is measured again.
+const SIZE_LIFE: Duration = Duration::from_secs(10);
+
+/// Everything the methods work with.
+pub(crate) struct Control {
+    pub(crate) catalog: Catalog,
+    pub(crate) engine: Engine,
+    pub(crate) listeners: Listeners,
+    pub(crate) clock: Clock,
+    pub(crate) signer: Signer,
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    /// The number that stands for this workspace.
+    pub(crate) workspace_id: String,
+    /// Where the API is served.
+    pub(crate) api_url: String,
+    pub(crate) running: Running,
+}
+
+/// What goes on at the moment.
+#[derive(Default)]
+pub(crate) struct Running {
+    changes: TaskTracker,
+    turns: Mutex<HashMap<ProjectName, Arc<tokio::sync::Mutex<()>>>>,
+    sizes: Mutex<HashMap<String, (Instant, u64)>>,
+}
+
+/// A branch that is being made, with its endpoint.
+#[derive(Clone, Debug)]
+struct Newborn {
+    branch: BranchRecord,
+    endpoint: EndpointRecord,
+}
+
+impl From<CatalogError> for ApiError {
+    fn from(error: CatalogError) -> Self {
+        Self::failed("use the catalog", &error)
+    }
+}
+
+impl Control {
+    /// Waits for the changes that have begun.
+    pub(crate) async fn drain(&self) {
+        self.running.changes.close();
+        self.running.changes.wait().await;
+    }
+
+    /// Opens the doors of all branches, as after a start.
+    pub(crate) async fn open_all(&self) -> Result<(), ApiError> {
+        for project in self.catalog.projects().await? {
+            let branches = self.catalog.branches(&project.name).await?;
+            for branch in branches.iter().filter(|branch| branch.is_live()) {
+                for endpoint in self.catalog.endpoints(&branch.uid).await? {
+                    let opened = self.open(branch, endpoint.clone()).await?;
+                    if opened != endpoint {
+                        tracing::warn!(endpoint = %endpoint.name, "its address was taken; it has a new one");
+                        self.catalog.commit(&[Write::Endpoint(opened)]).await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the answer of an operation.
+    pub(crate) async fn operation(&self, name: &str) -> Result<Value, ApiError> {
+        let body = self.catalog.operation(name).await?;
+        let body = body.ok_or_else(|| ApiError::not_found("operation"))?;
+        serde_json::from_str(&body).map_err(|error| ApiError::failed("read an operation", &error))
+    }
+
+    /// Makes a change when the project's turn has come, and to its end.
+    async fn change<F, T>(
+        self: &Arc<Self>,
+        project: ProjectName,
+        act: impl FnOnce(Arc<Self>) -> F + Send + 'static,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, ApiError>> + Send,
+        T: Send + 'static,
+    {
+        let control = self.clone();
+        let change = self.running.changes.spawn(async move {
+            let _turn = control.turn(&project).await;
+            act(control.clone()).await
+        });
+        change.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a change broke off");
+            Err(ApiError::internal())
+        })
+    }
+
+    async fn turn(&self, project: &ProjectName) -> OwnedMutexGuard<()> {
+        let turn = {
+            let mut turns = self.running.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            turns.entry(project.clone()).or_default().clone()
+        };
+        turn.lock_owned().await
+    }
+
+    async fn project_record(&self, name: &ProjectName) -> Result<ProjectRecord, ApiError> {
+        let project = self.catalog.project(name).await?;
+        project.ok_or_else(|| ApiError::not_found("project"))
+    }
+
+    async fn live_branch(&self, name: &BranchName) -> Result<BranchRecord, ApiError> {
+        self.project_record(&name.project()).await?;
+        let branch = self.catalog.branch(name).await?;
+        branch
+            .filter(BranchRecord::is_live)
+            .ok_or_else(|| ApiError::not_found("branch"))
+    }
+
+    async fn endpoint_record(&self, name: &EndpointName) -> Result<(BranchRecord, EndpointRecord), ApiError> {
+        let branch = self.live_branch(&name.branch()).await?;
+        let endpoint = self.catalog.endpoint(name).await?;
+        let endpoint = endpoint.ok_or_else(|| ApiError::not_found("endpoint"))?;
+        Ok((branch, endpoint))
+    }
+
+    async fn family(&self, project: &ProjectName) -> Result<(ProjectRecord, Vec<BranchRecord>), ApiError> {
+        let project = self.project_record(project).await?;
+        let branches = self.catalog.branches(&project.name).await?;
+        Ok((project, branches))
+    }
+
+    /// Opens a branch's door; the endpoint comes back with the address it has now.
+    async fn open(
+        &self,
+        branch: &BranchRecord,
+        endpoint: EndpointRecord,
+    ) -> Result<EndpointRecord, ApiError> {
+        let opening = Opening {
+            endpoint: endpoint.name.clone(),
+            branch: key(branch),
+            disabled: endpoint.disabled,
+            address: endpoint.own_address(),
+        };
+        self.engine
+            .set_suspend_timeout(&key(branch), endpoint.suspend_timeout());
+        let address = self.listeners.open(opening).await;
+        let address = address.map_err(|error| ApiError::failed("open the endpoint", &error))?;
+        if let (None, Some(port)) = (address, self.listeners.shared_port()) {
+            self.catalog.set(SHARED_PORT, &port.to_string()).await?;
+        }
+        Ok(EndpointRecord {
+            address: address.map(|address| address.to_string()),
+            ..endpoint
+        })
+    }
+
+    /// Opens the door of a branch whose data are there, and lets the world see it.
+    async fn settle(
+        &self,
+        newborn: &Newborn,
+        branch: BranchRecord,
+        more: Vec<Write>,
+    ) -> Result<(), ApiError> {
+        let endpoint = self.open(&branch, newborn.endpoint.clone()).await?;
+        let mut writes = vec![Write::Branch(branch), Write::Endpoint(endpoint)];
+        writes.extend(more);
+        Ok(self.catalog.commit(&writes).await?)
+    }
+
+    /// Takes back what there is of a branch that could not be made.
+    async fn abandon(&self, newborn: &Newborn, row: Write) {
+        self.listeners.close(&newborn.endpoint.name).await;
+        if let Err(error) = self.catalog.commit(&[row]).await {
+            tracing::error!(%error, branch = %newborn.branch.name, "its row stays until the next start");
+        }
+        if let Err(error) = self.engine.delete(&key(&newborn.branch)).await {
+            tracing::error!(%error, branch = %newborn.branch.name, "its data stay until the next start");
+        }
+    }
+
+    /// Makes the record and the answer of an operation that is done.
+    fn done(
+        &self,
+        resource: &str,
+        kind: &str,
+        response: &impl Serialize,
+    ) -> Result<(Write, Value), ApiError> {
+        let name = format!("{resource}/operations/{}", Uuid::new_v4());
+        let mut response =
+            serde_json::to_value(response).map_err(|error| ApiError::failed("write an operation", &error))?;
+        let empty = response.as_object().is_some_and(serde_json::Map::is_empty);
+        response["@type"] = match empty {
+            true => json!("type.googleapis.com/google.protobuf.Empty"),
+            false => json!(format!("type.googleapis.com/databricks.postgres.v1.{kind}")),
+        };
+        let metadata = format!("type.googleapis.com/databricks.postgres.v1.{kind}OperationMetadata");
+        let answer = json!({
+            "name": name, "done": true, "metadata": {"@type": metadata}, "response": response,
+        });
+        let row = OperationRow {
+            name,
+            create_time: self.clock.now(),
+            body: answer.to_string(),
+        };
+        Ok((Write::Operation(row), answer))
+    }
+
+    fn seen(&self, branch: &BranchRecord) -> Seen {
+        Seen {
+            awake: self.engine.state(&key(branch)) == ComputeState::Running,
+            shared_port: self.listeners.shared_port(),
+        }
+    }
+
+    /// Shows a branch with its size, which is measured unless that was done just now.
+    async fn show(&self, branch: &BranchRecord, default: &BranchName) -> lakebase_api::Branch {
+        let measured = self.sizes(|sizes| sizes.get(&branch.uid).copied());
+        let fresh = measured.filter(|(at, _)| at.elapsed() < SIZE_LIFE);
+        let size = match fresh {
+            Some((_, size)) => Some(size),
+            None => self.engine.logical_size(&key(branch)).await.ok(),
+        };
+        if let (None, Some(size)) = (fresh, size) {
+            self.sizes(|sizes| sizes.insert(branch.uid.clone(), (Instant::now(), size)));
+        }
+        view::branch(branch, default, size)
+    }
+
+    /// Shows a branch among many, with its size as last measured, because measuring walks its directory.
+    fn show_quickly(&self, branch: &BranchRecord, default: &BranchName) -> lakebase_api::Branch {
+        let size = self.sizes(|sizes| sizes.get(&branch.uid).map(|(_, size)| *size));
+        view::branch(branch, default, size)
+    }
+
+    fn sizes<T>(&self, act: impl FnOnce(&mut HashMap<String, (Instant, u64)>) -> T) -> T {
+        act(&mut self.running.sizes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Newborn {
+    /// A branch and the endpoint it is born with.
+    fn new(project: &ProjectRecord, branch: BranchRecord) -> Result<Self, ApiError> {
+        let name = EndpointName::new(&branch.name, PRIMARY);
+        let endpoint = EndpointRecord {
+            uid: uid::endpoint(),
+            name: name.map_err(|error| ApiError::invalid(error.to_string()))?,
+            branch_uid: branch.uid.clone(),
+            address: None,
+            disabled: false,
+            suspend_seconds: project.suspend_seconds,
+            min_cu: project.min_cu,
+            max_cu: project.max_cu,
+            create_time: branch.create_time,
+            update_time: branch.create_time,
+        };
+        Ok(Self { branch, endpoint })
+    }
+
+    fn writes(&self) -> [Write; 2] {
+        [
+            Write::Branch(self.branch.clone()),
+            Write::Endpoint(self.endpoint.clone()),
+        ]
+    }
+}
+
+/// The branch as the engine knows it.
+pub(crate) fn key(branch: &BranchRecord) -> BranchKey {
+    BranchKey {
+        project: branch.name.project().id().to_owned(),
+        uid: branch.uid.clone(),
+    }
+}
+
+fn family<'a>(project: &'a ProjectRecord, branches: &'a [BranchRecord]) -> Family<'a> {
+    Family { project, branches }
+}
+
+fn visible(branch: &BranchRecord, show_deleted: bool) -> bool {
+    match branch.phase {
+        Phase::Creating => false,
+        Phase::Ready => true,
+        Phase::Deleted => show_deleted,
+    }
+}

@@ -1,0 +1,71 @@
+//! What happens by itself: branches past their expiration are soft-deleted, soft-deleted ones past their window are
+//! purged, old operations are forgotten. A little late by design, as on the service.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio_util::sync::CancellationToken;
+
+use super::{Control, family};
+use crate::error::ApiError;
+use crate::model::branch::{self, Due};
+use crate::model::record::ProjectRecord;
+
+/// How long an operation can be asked for.
+const OPERATION_LIFE: TimeDelta = TimeDelta::days(30);
+
+/// How often old operations are looked for.
+const FORGET_PERIOD: TimeDelta = TimeDelta::hours(1);
+
+/// Sweeps until it is told to stop.
+pub(crate) async fn sweep(control: Arc<Control>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(control.limits.sweep_period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut forget_at = DateTime::UNIX_EPOCH;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = control.sweep_once(&mut forget_at).await {
+            tracing::warn!(message = error.message, "cannot sweep; trying again");
+        }
+    }
+}
+
+impl Control {
+    async fn sweep_once(self: &Arc<Self>, forget_at: &mut DateTime<Utc>) -> Result<(), ApiError> {
+        for project in self.catalog.projects().await? {
+            let branches = self.catalog.branches(&project.name).await?;
+            let (now, family) = (self.clock.now(), family(&project, &branches));
+            if branches
+                .iter()
+                .any(|branch| branch::due(&family, branch, now).is_some())
+            {
+                let name = project.name.clone();
+                let sweep = |control: Arc<Self>| async move { control.sweep_project(&project).await };
+                self.change(name, sweep).await?;
+            }
+        }
+        let now = self.clock.now();
+        if *forget_at <= now {
+            self.catalog.forget_operations(now - OPERATION_LIFE).await?;
+            *forget_at = now + FORGET_PERIOD;
+        }
+        Ok(())
+    }
+
+    /// Looks again, now that no change is under way, and does what is due.
+    async fn sweep_project(&self, project: &ProjectRecord) -> Result<(), ApiError> {
+        let branches = self.catalog.branches(&project.name).await?;
+        let (now, family) = (self.clock.now(), family(project, &branches));
+        for branch in &branches {
+            match branch::due(&family, branch, now) {
+                Some(Due::Delete) => self.bury(branch.clone(), Vec::new()).await?,
+                Some(Due::Purge) => self.purge(branch, Vec::new()).await?,
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}

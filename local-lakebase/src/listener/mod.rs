@@ -1,0 +1,242 @@
+//! Where PostgreSQL clients arrive. Each endpoint is a door: an address, a certificate, and the branch behind it. A
+//! client that shows the right token in TLS is passed on to the branch's compute; everybody else hears the same no.
+//!
+//! Nothing here reads the catalog or runs SQL: the control plane says which doors there are.
+
+mod address;
+mod cancel;
+mod packet;
+mod relay;
+mod session;
+pub(crate) mod tls;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use lakebase_api::EndpointName;
+use tokio::net::TcpListener;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::cancel::CancelKeys;
+use self::tls::{Authority, TlsError};
+use crate::clock::Clock;
+use crate::engine::{BranchKey, Engine};
+use crate::token::Signer;
+
+/// How many clients may be on their way in at once. More are hung up on.
+const MAX_ARRIVING: usize = 256;
+
+/// How long to stay away from a listener that fails, such as for want of file descriptors.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Says that an endpoint cannot listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot open endpoint `{endpoint}`")]
+pub(crate) struct OpenError {
+    endpoint: EndpointName,
+    #[source]
+    source: OpenErrorKind,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum OpenErrorKind {
+    #[error("no port can be had")]
+    Port(#[from] io::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// What the control plane says about an endpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    pub(crate) endpoint: EndpointName,
+    pub(crate) branch: BranchKey,
+    pub(crate) disabled: bool,
+    /// The address it had before, if it had one of its own.
+    pub(crate) address: Option<Ipv4Addr>,
+}
+
+/// What the listeners need.
+pub(crate) struct Needs {
+    pub(crate) engine: Engine,
+    pub(crate) signer: Signer,
+    pub(crate) clock: Clock,
+    pub(crate) authority: Authority,
+    pub(crate) own_addresses: bool,
+    /// The shared port of the last run.
+    pub(crate) shared_port: Option<u16>,
+}
+
+/// All doors. Clones are the same doors.
+#[derive(Clone)]
+pub(crate) struct Listeners(Arc<House>);
+
+struct House {
+    needs: Needs,
+    doors: Mutex<HashMap<EndpointName, Arc<Door>>>,
+    shared_port: OnceCell<u16>,
+    cancel_keys: CancelKeys,
+    arriving: Arc<Semaphore>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// An open endpoint.
+struct Door {
+    endpoint: EndpointName,
+    branch: BranchKey,
+    disabled: AtomicBool,
+    /// Ends its sessions and its listener.
+    closing: CancellationToken,
+    /// Its address is free again.
+    closed: CancellationToken,
+}
+
+/// One listening socket: what it speaks TLS with, and the only door it leads to, if it is that door's own.
+struct Porch {
+    house: Listeners,
+    tls: TlsAcceptor,
+    only: Option<EndpointName>,
+}
+
+impl Listeners {
+    pub(crate) fn new(needs: Needs) -> Self {
+        Self(Arc::new(House {
+            needs,
+            doors: Mutex::default(),
+            shared_port: OnceCell::new(),
+            cancel_keys: CancelKeys::default(),
+            arriving: Arc::new(Semaphore::new(MAX_ARRIVING)),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }))
+    }
+
+    /// Opens a door and returns its own address; none if it is reached through the shared port.
+    pub(crate) async fn open(&self, opening: Opening) -> Result<Option<Ipv4Addr>, OpenError> {
+        let endpoint = opening.endpoint.clone();
+        let door = Arc::new(Door {
+            endpoint: opening.endpoint,
+            branch: opening.branch,
+            disabled: AtomicBool::new(opening.disabled),
+            closing: self.0.stop.child_token(),
+            closed: CancellationToken::new(),
+        });
+        let bound = self.bind(&door, opening.address).await;
+        let address = bound.map_err(|source| OpenError {
+            endpoint: endpoint.clone(),
+            source,
+        })?;
+        self.with_doors(|doors| doors.insert(endpoint, door));
+        Ok(address)
+    }
+
+    /// Closes a door, ends the sessions behind it and waits until its address is free.
+    pub(crate) async fn close(&self, endpoint: &EndpointName) {
+        if let Some(door) = self.with_doors(|doors| doors.remove(endpoint)) {
+            door.closing.cancel();
+            door.closed.cancelled().await;
+        }
+    }
+
+    /// Makes a door refuse new sessions, or accept them again.
+    pub(crate) fn set_disabled(&self, endpoint: &EndpointName, disabled: bool) {
+        if let Some(door) = self.door(endpoint) {
+            door.disabled.store(disabled, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the port that doors without an address of their own share, once there is such a door.
+    pub(crate) fn shared_port(&self) -> Option<u16> {
+        self.0.shared_port.get().copied()
+    }
+
+    /// Closes all doors and waits for their sessions to end.
+    pub(crate) async fn stop(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    async fn bind(&self, door: &Door, before: Option<Ipv4Addr>) -> Result<Option<Ipv4Addr>, OpenErrorKind> {
+        if self.0.needs.own_addresses
+            && let Some((address, listener)) = address::own(before).await
+        {
+            let porch = self.porch(address.into(), Some(door.endpoint.clone()))?;
+            let (closing, closed) = (door.closing.clone(), door.closed.clone());
+            self.0.tasks.spawn(async move {
+                accept(listener, porch, closing).await;
+                closed.cancel();
+            });
+            return Ok(Some(address));
+        }
+        self.0.shared_port.get_or_try_init(|| self.bind_shared()).await?;
+        door.closed.cancel();
+        Ok(None)
+    }
+
+    async fn bind_shared(&self) -> Result<u16, OpenErrorKind> {
+        let listener = address::shared(self.0.needs.shared_port).await?;
+        let port = listener.local_addr()?.port();
+        let porch = self.porch(Ipv4Addr::LOCALHOST.into(), None)?;
+        self.0.tasks.spawn(accept(listener, porch, self.0.stop.clone()));
+        Ok(port)
+    }
+
+    fn porch(&self, address: IpAddr, only: Option<EndpointName>) -> Result<Porch, TlsError> {
+        let tls = TlsAcceptor::from(self.0.needs.authority.server(address)?);
+        Ok(Porch {
+            house: self.clone(),
+            tls,
+            only,
+        })
+    }
+
+    fn door(&self, endpoint: &EndpointName) -> Option<Arc<Door>> {
+        self.with_doors(|doors| doors.get(endpoint).cloned())
+    }
+
+    fn with_doors<T>(&self, act: impl FnOnce(&mut HashMap<EndpointName, Arc<Door>>) -> T) -> T {
+        act(&mut self.0.doors.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Porch {
+    /// Returns the door that this password opens for this user; none says nothing about why not.
+    fn admit(&self, user: &str, password: &str) -> Option<Arc<Door>> {
+        let needs = &self.house.0.needs;
+        let claims = needs.signer.read_database_token(password, needs.clock.now())?;
+        let door = self.house.door(&claims.endpoint.parse().ok()?)?;
+        let here = self.only.as_ref().is_none_or(|only| *only == door.endpoint);
+        (here && claims.branch_uid == door.branch.uid && claims.sub == user).then_some(door)
+    }
+}
+
+/// Lets clients in until the door closes.
+async fn accept(listener: TcpListener, porch: Porch, closing: CancellationToken) {
+    let porch = Arc::new(porch);
+    loop {
+        let accepted = tokio::select! {
+            () = closing.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let house = &porch.house.0;
+        match (accepted, house.arriving.clone().try_acquire_owned()) {
+            (Ok((stream, _)), Ok(seat)) => {
+                house.tasks.spawn(session::serve(stream, porch.clone(), seat));
+            }
+            (Ok(_), Err(_)) => tracing::warn!("too many clients are on their way in; one was hung up on"),
+            (Err(error), _) => {
+                tracing::warn!(%error, "cannot accept a client");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}

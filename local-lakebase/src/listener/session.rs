@@ -1,0 +1,214 @@
+//! One client from its first byte to its last: TLS, start-up packet, token, then the relay.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::server::TlsStream;
+
+use super::packet::{self, Malformed, Opening, Startup};
+use super::{Door, Porch, relay};
+
+/// How long a client may take to show who it is.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long saying goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Why a client does not get in.
+#[derive(Debug)]
+enum Refusal {
+    /// It is told, with an SQLSTATE.
+    Say(&'static str, String),
+    /// It is gone, or not worth an answer.
+    HangUp,
+}
+
+/// A client that showed the right token.
+struct Guest {
+    stream: TlsStream<TcpStream>,
+    startup: Startup,
+    door: Arc<Door>,
+}
+
+impl From<io::Error> for Refusal {
+    fn from(_: io::Error) -> Self {
+        Self::HangUp
+    }
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Self {
+        Self::Say("08P01", malformed.0.to_owned())
+    }
+}
+
+/// Serves one client. The seat is given up as soon as it is known who that is.
+pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemaphorePermit) {
+    let stop = porch.house.0.stop.clone();
+    let arrived = tokio::select! {
+        () = stop.cancelled() => return,
+        arrived = tokio::time::timeout(HANDSHAKE, arrive(stream, &porch)) => arrived,
+    };
+    drop(seat);
+    if let Ok(Some(guest)) = arrived {
+        let door = guest.door.clone();
+        tokio::select! {
+            () = door.closing.cancelled() => {}
+            () = host(guest, &porch) => {}
+        }
+    }
+}
+
+/// Brings a client to the point where it is known; none if it does not get there.
+async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
+    stream.set_nodelay(true).ok()?;
+    let mut stream = match until_tls(&mut stream, porch).await {
+        Ok(()) => porch.tls.accept(stream).await.ok()?,
+        Err(refusal) => {
+            refuse(&mut stream, refusal).await;
+            return None;
+        }
+    };
+    match identify(&mut stream, porch).await {
+        Ok((startup, door)) => Some(Guest {
+            stream,
+            startup,
+            door,
+        }),
+        Err(refusal) => {
+            refuse(&mut stream, refusal).await;
+            None
+        }
+    }
+}
+
+/// Answers whatever may come before TLS.
+async fn until_tls(stream: &mut TcpStream, porch: &Porch) -> Result<(), Refusal> {
+    let mut first = read_opening(stream).await?;
+    if first == Opening::Gss {
+        stream.write_all(b"N").await?;
+        first = read_opening(stream).await?;
+    }
+    match first {
+        Opening::Tls => {
+            // Whatever is here already was not protected by TLS and must not be taken for something that was.
+            match stream.try_read(&mut [0; 1]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => return Err(Refusal::HangUp),
+            }
+            stream.write_all(b"S").await?;
+            Ok(())
+        }
+        Opening::Cancel(key) => {
+            porch.house.0.cancel_keys.cancel(&key).await;
+            Err(Refusal::HangUp)
+        }
+        Opening::Startup(_) => Err(Refusal::Say("28000", "SSL connection is required".to_owned())),
+        Opening::Gss => Err(Refusal::HangUp),
+    }
+}
+
+/// Asks for a password and finds the door it opens.
+async fn identify(stream: &mut TlsStream<TcpStream>, porch: &Porch) -> Result<(Startup, Arc<Door>), Refusal> {
+    let startup = match read_opening(stream).await? {
+        Opening::Startup(startup) => startup,
+        Opening::Cancel(key) => {
+            porch.house.0.cancel_keys.cancel(&key).await;
+            return Err(Refusal::HangUp);
+        }
+        Opening::Tls | Opening::Gss => {
+            return Err(Malformed("unsupported frontend protocol").into());
+        }
+    };
+    stream.write_all(&packet::ask_password()).await?;
+    stream.flush().await?;
+    let body = read_password(stream).await?;
+    let Some(door) = porch.admit(&startup.user, packet::password(&body)?) else {
+        let text = format!("password authentication failed for user \"{}\"", startup.user);
+        return Err(Refusal::Say("28P01", text));
+    };
+    if door.disabled.load(Ordering::Relaxed) {
+        let text = "the endpoint is disabled and cannot be woken by a connection";
+        return Err(Refusal::Say("57P03", text.to_owned()));
+    }
+    Ok((startup, door))
+}
+
+async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opening, Refusal> {
+    let mut header = [0; 4];
+    stream.read_exact(&mut header).await?;
+    let Ok(length) = packet::startup_rest(header) else {
+        return Err(Refusal::HangUp);
+    };
+    let mut rest = vec![0; length];
+    stream.read_exact(&mut rest).await?;
+    Ok(packet::opening(&rest)?)
+}
+
+async fn read_password(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Refusal> {
+    let mut header = [0; 5];
+    stream.read_exact(&mut header).await?;
+    let (kind, length) = packet::message_rest(header, packet::MAX_PASSWORD)?;
+    if kind != b'p' {
+        return Err(Malformed("expected a password").into());
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    Ok(body)
+}
+
+/// Wakes the compute, introduces the client to it and steps back.
+async fn host(guest: Guest, porch: &Porch) {
+    let Guest {
+        mut stream,
+        startup,
+        door,
+    } = guest;
+    let house = &porch.house.0;
+    let compute = match house.needs.engine.connect(&door.branch).await {
+        Ok(session) => session,
+        Err(error) => {
+            tracing::warn!(endpoint = %door.endpoint, %error, "cannot wake the compute");
+            let text = "the compute of this endpoint cannot be woken".to_owned();
+            return refuse(&mut stream, Refusal::Say("57P03", text)).await;
+        }
+    };
+    let introduced = async {
+        let mut backend = UnixStream::connect(&compute.socket).await?;
+        let key = relay::introduce(&mut stream, &mut backend, &startup.packet).await?;
+        Ok::<_, io::Error>((backend, key))
+    };
+    match introduced.await {
+        Ok((backend, key)) => {
+            let known = key.map(|key| house.cancel_keys.remember(key, &compute.socket));
+            relay::relay(&mut stream, backend).await;
+            drop(known);
+            say_goodbye(&mut stream).await;
+        }
+        Err(error) => {
+            tracing::warn!(endpoint = %door.endpoint, %error, "the compute did not take a session");
+            let text = "the compute of this endpoint did not take the session".to_owned();
+            refuse(&mut stream, Refusal::Say("57P03", text)).await;
+        }
+    }
+    drop(compute);
+}
+
+/// Tells a client why it does not get in, as far as it is told.
+async fn refuse(stream: &mut (impl AsyncWrite + Unpin), refusal: Refusal) {
+    if let Refusal::Say(code, message) = refusal {
+        let said = stream.write_all(&packet::fatal(code, &message)).await;
+        tracing::debug!(code, ok = said.is_ok(), "a client was refused");
+    }
+    say_goodbye(stream).await;
+}
+
+async fn say_goodbye(stream: &mut (impl AsyncWrite + Unpin)) {
+    let ended = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
+    tracing::trace!(?ended, "connection ended");
+}

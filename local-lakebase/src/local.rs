@@ -1,0 +1,321 @@
+//! The whole of Local Lakebase as one value: started, asked where it is, stopped.
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::clock::Clock;
+use crate::control::{self, Control};
+use crate::engine::{Engine, EngineConfig, EngineError};
+use crate::identity::Identity;
+use crate::listener::tls::{Authority, TlsError};
+use crate::listener::{Listeners, Needs};
+use crate::model::Limits;
+use crate::model::record::Phase;
+use crate::token::Signer;
+use crate::{api, private_file, server};
+
+const API_PORT: &str = "api_port";
+const WORKSPACE_ID: &str = "workspace_id";
+
+/// How long an idle compute runs when its endpoint does not say.
+const SUSPEND: Duration = Duration::from_secs(300);
+
+/// How Local Lakebase is started.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where everything is kept. Made if it is not there.
+    pub data_dir: PathBuf,
+    /// Where the API listens. Port 0 means the port of last time if it is free, or else any.
+    pub api_addr: SocketAddr,
+    /// The user that owns it all, such as `jane@localhost`; also the role in PostgreSQL.
+    pub user_name: String,
+    /// Where PostgreSQL's programs are, unless they are to be looked for.
+    pub pg_bindir: Option<PathBuf>,
+    /// How many and how long.
+    pub limits: Limits,
+}
+
+/// Why Local Lakebase does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no PostgreSQL that would do.
+    #[error("cannot find a usable PostgreSQL")]
+    NoPostgres {
+        /// What a person should do.
+        fix: String,
+    },
+    /// Another process serves this directory.
+    #[error("cannot use `{}`: another Local Lakebase is running there", .0.display())]
+    InUse(PathBuf),
+    /// The directory cannot be used.
+    #[error("cannot use `{}`", .dir.display())]
+    Directory {
+        /// Which.
+        dir: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The API's address cannot be had.
+    #[error("cannot listen on {addr}")]
+    Listen {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is remembered cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// There are no certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// PostgreSQL or the disk refuses.
+    #[error("cannot put the branches in order")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// A running Local Lakebase.
+pub struct LocalLakebase {
+    control: Arc<Control>,
+    data_dir: PathBuf,
+    config_file: PathBuf,
+    ca_file: PathBuf,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    /// Held as long as this directory is ours.
+    _lock: File,
+}
+
+impl LocalLakebase {
+    /// Starts it: everything that was there before is there again, and answers when this returns.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_at(config, Clock::default()).await
+    }
+
+    /// Starts it with a clock that the caller can move, for tests of what happens hours or days later.
+    pub async fn start_at(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let dir = &config.data_dir;
+        let in_dir = |source| StartError::Directory {
+            dir: dir.clone(),
+            source,
+        };
+        let lock = prepare(dir)?;
+        let identity = Identity::load(dir, config.user_name.clone()).map_err(in_dir)?;
+        let signer = Signer::load(dir).map_err(in_dir)?;
+        let authority = Authority::load(dir)?;
+        let ca_file = authority.file().to_owned();
+        let catalog = Catalog::open(&dir.join("catalog.db")).await?;
+        let engine = engine(&config, &catalog).await?;
+        let shared_port = catalog.setting(control::SHARED_PORT).await?;
+        let listeners = Listeners::new(Needs {
+            engine: engine.clone(),
+            signer: signer.clone(),
+            clock: clock.clone(),
+            authority,
+            own_addresses: config.limits.own_addresses,
+            shared_port: shared_port.and_then(|port| port.parse().ok()),
+        });
+        let api = listen(&config, &catalog).await?;
+        let control = Arc::new(Control {
+            workspace_id: workspace_id(&catalog).await?,
+            api_url: format!("http://{}", api.local_addr().map_err(in_dir)?),
+            catalog,
+            engine,
+            listeners,
+            clock,
+            signer,
+            identity,
+            limits: config.limits.clone(),
+            running: control::Running::default(),
+        });
+        control
+            .open_all()
+            .await
+            .map_err(|error| StartError::Engine(error.message.into()))?;
+        let config_file = write_profiles(dir, &control).map_err(in_dir)?;
+        let local = Self {
+            data_dir: dir.clone(),
+            config_file,
+            ca_file,
+            control,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            _lock: lock,
+        };
+        local.spawn(api);
+        Ok(local)
+    }
+
+    fn spawn(&self, api: TcpListener) {
+        let (control, stop) = (&self.control, &self.stop);
+        let router = api::router(control.clone());
+        self.tasks.spawn(server::serve(api, router, stop.clone()));
+        self.tasks.spawn(control::sweep(control.clone(), stop.clone()));
+        let (suspend, stop) = (control.engine.clone().suspend_idle(), stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = suspend => {}
+            }
+        });
+    }
+
+    /// Returns where the API is, such as `http://127.0.0.1:41234`.
+    pub fn api_url(&self) -> &str {
+        &self.control.api_url
+    }
+
+    /// Returns the access token of the API.
+    pub fn token(&self) -> &SecretString {
+        &self.control.identity.token
+    }
+
+    /// Returns where everything is kept.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Returns the file of profiles for tools that read `DATABRICKS_CONFIG_FILE`: `local`, and `local-m2m` with the
+    /// client's id and secret.
+    pub fn databricks_config_file(&self) -> &Path {
+        &self.config_file
+    }
+
+    /// Returns the file with the certificate that signs those of the endpoints.
+    pub fn ca_file(&self) -> &Path {
+        &self.ca_file
+    }
+
+    /// Returns the version of PostgreSQL behind it all.
+    pub fn postgres_version(&self) -> &str {
+        self.control.engine.postgres_version()
+    }
+
+    /// Answers what has begun, ends all sessions and stops all computes.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.control.drain().await;
+        self.control.listeners.stop().await;
+        self.control.engine.shutdown().await;
+        self.control.catalog.close().await;
+    }
+}
+
+impl Drop for LocalLakebase {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Makes the directory and takes its lock. Run as root, other users must be able to pass through it, because
+/// PostgreSQL runs as one of them; the files in it have modes of their own.
+fn prepare(dir: &Path) -> Result<File, StartError> {
+    let in_dir = |source| StartError::Directory {
+        dir: dir.to_owned(),
+        source,
+    };
+    fs::create_dir_all(dir).map_err(in_dir)?;
+    let mode = if rustix::process::geteuid().is_root() {
+        0o711
+    } else {
+        0o700
+    };
+    fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(in_dir)?;
+    let lock = File::create(dir.join("lock")).map_err(in_dir)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(source)) => Err(in_dir(source)),
+    }
+}
+
+/// Opens the engine and puts the disk in order by what the catalog says.
+async fn engine(config: &Config, catalog: &Catalog) -> Result<Engine, StartError> {
+    let engine = Engine::open(EngineConfig {
+        data_dir: config.data_dir.clone(),
+        pg_bindir: config.pg_bindir.clone(),
+        suspend_timeout: SUSPEND,
+    });
+    let engine = engine.await.map_err(engine_error)?;
+    catalog.forget_unfinished().await?;
+    let mut known = Vec::new();
+    for project in catalog.projects().await? {
+        let branches = catalog.branches(&project.name).await?;
+        known.extend(
+            branches
+                .iter()
+                .filter(|b| b.phase != Phase::Creating)
+                .map(control::key),
+        );
+    }
+    let recovered = engine.recover(&known).await.map_err(engine_error)?;
+    tracing::debug!(?recovered, branches = known.len(), "branches in order");
+    Ok(engine)
+}
+
+fn engine_error(error: EngineError) -> StartError {
+    match error {
+        EngineError::NoPostgres { fix } | EngineError::TooOld { fix, .. } => StartError::NoPostgres { fix },
+        other => StartError::Engine(Box::new(other)),
+    }
+}
+
+async fn listen(config: &Config, catalog: &Catalog) -> Result<TcpListener, StartError> {
+    let mut addr = config.api_addr;
+    let before = catalog
+        .setting(API_PORT)
+        .await?
+        .and_then(|port| port.parse().ok());
+    if let (0, Some(port)) = (addr.port(), before) {
+        addr.set_port(port);
+    }
+    let bound = match TcpListener::bind(addr).await {
+        Err(_) if config.api_addr.port() == 0 => TcpListener::bind(config.api_addr).await,
+        bound => bound,
+    };
+    let in_listen = |source| StartError::Listen { addr, source };
+    let listener = bound.map_err(in_listen)?;
+    let port = listener.local_addr().map_err(in_listen)?.port();
+    catalog.set(API_PORT, &port.to_string()).await?;
+    Ok(listener)
+}
+
+/// Returns the number that stands for this workspace, chosen once.
+async fn workspace_id(catalog: &Catalog) -> Result<String, CatalogError> {
+    if let Some(id) = catalog.setting(WORKSPACE_ID).await? {
+        return Ok(id);
+    }
+    let id = rand::rng()
+        .random_range(1_000_000_000_000_000_u64..9_000_000_000_000_000)
+        .to_string();
+    catalog.set(WORKSPACE_ID, &id).await?;
+    Ok(id)
+}
+
+fn write_profiles(dir: &Path, control: &Control) -> io::Result<PathBuf> {
+    let file = dir.join("databrickscfg");
+    let (id, secret) = control.identity.client();
+    let text = format!(
+        "[local]\nhost = {host}\ntoken = {token}\n\n\
+         [local-m2m]\nhost = {host}\nclient_id = {id}\nclient_secret = {secret}\n",
+        host = control.api_url,
+        token = control.identity.token.expose_secret(),
+        secret = secret.expose_secret(),
+    );
+    private_file::write(&file, text.as_bytes(), private_file::SECRET)?;
+    Ok(file)
+}

@@ -1,0 +1,50 @@
+//! The rules of the service as functions of values: a request and what is remembered go in, a decision or a refusal
+//! in the service's own words comes out. Nothing here does I/O or asks for the time.
+
+pub(crate) mod branch;
+pub(crate) mod credential;
+pub(crate) mod endpoint;
+pub(crate) mod mask;
+pub(crate) mod page;
+pub(crate) mod project;
+pub(crate) mod record;
+pub(crate) mod view;
+
+/// How many and how long. The defaults are the real service's.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Branches of a project, soft-deleted ones aside.
+    pub branches: usize,
+    /// Branches of a project that are not archived. Local Lakebase archives none, so this is the limit that bites.
+    pub unarchived_branches: usize,
+    /// Protected branches of a project.
+    pub protected_branches: usize,
+    /// The longest time from now until a branch expires.
+    pub max_expiration: std::time::Duration,
+    /// How long a soft-deleted branch can be brought back.
+    pub undelete_window: std::time::Duration,
+    /// How often expired and deleted branches are looked for.
+    pub sweep_period: std::time::Duration,
+    /// Whether each endpoint gets a loopback address of its own, on port 5432. Needs Linux.
+    pub own_addresses: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const DAY: u64 = 24 * 60 * 60;
+        Self {
+            branches: 500,
+            unarchived_branches: 10,
+            protected_branches: 1,
+            max_expiration: std::time::Duration::from_secs(30 * DAY),
+            undelete_window: std::time::Duration::from_secs(7 * DAY),
+            sweep_period: std::time::Duration::from_secs(2),
+            own_addresses: cfg!(target_os = "linux"),
+        }
+    }
+}
+
+/// Reads a duration as the service's times are counted; one too long for that is as good as for ever.
+pub(crate) fn delta(duration: std::time::Duration) -> chrono::TimeDelta {
+    chrono::TimeDelta::from_std(duration).unwrap_or(chrono::TimeDelta::MAX)
+}

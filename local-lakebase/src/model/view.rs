@@ -1,0 +1,218 @@
+//! What is remembered, as the API shows it. A status is shown and a spec never.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lakebase_api::{
+    Branch, BranchName, BranchState, BranchStatus, Database, DatabaseName, DatabaseStatus,
+    DefaultEndpointSettings, Endpoint, EndpointGroup, EndpointHosts, EndpointState, EndpointStatus,
+    EndpointType, Project, ProjectStatus, ProtoDuration,
+};
+
+use super::record::{BranchRecord, EndpointRecord, Phase, ProjectRecord};
+
+/// The name in PostgreSQL of the database that every branch has.
+pub(crate) const DATABASE: &str = "databricks_postgres";
+
+/// Its id in the API, where an underscore cannot stand.
+const DATABASE_ID: &str = "databricks-postgres";
+
+/// The id of the role that owns it.
+const DATABASE_OWNER: &str = "databricks-superuser";
+
+/// What the engine, rather than the catalog, knows of an endpoint.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// Whether the compute runs.
+    pub(crate) awake: bool,
+    /// The port everybody shares, for an endpoint that has no address of its own.
+    pub(crate) shared_port: Option<u16>,
+}
+
+pub(crate) fn project(record: &ProjectRecord) -> Project {
+    Project {
+        name: record.name.clone(),
+        project_id: Some(record.name.id().to_owned()),
+        uid: Some(record.uid.clone()),
+        create_time: Some(record.create_time),
+        update_time: Some(record.update_time),
+        delete_time: None,
+        purge_time: None,
+        status: ProjectStatus {
+            project_id: Some(record.name.id().to_owned()),
+            display_name: Some(record.display_name.clone()),
+            owner: Some(record.owner.clone()),
+            pg_version: Some(record.pg_version),
+            default_branch: Some(record.default_branch.clone()),
+            history_retention_duration: Some(seconds(record.retention_seconds)),
+            default_endpoint_settings: Some(DefaultEndpointSettings {
+                autoscaling_limit_max_cu: Some(record.max_cu),
+                autoscaling_limit_min_cu: Some(record.min_cu),
+                no_suspension: record.suspend_seconds.is_none().then_some(true),
+                suspend_timeout_duration: record.suspend_seconds.map(seconds),
+            }),
+            enable_pg_native_login: Some(false),
+            branch_logical_size_limit_bytes: Some(8 << 40),
+            synthetic_storage_size_bytes: Some(0),
+        },
+    }
+}
+
+pub(crate) fn branch(record: &BranchRecord, default: &BranchName, logical_size: Option<u64>) -> Branch {
+    let id = Some(record.name.id().to_owned());
+    Branch {
+        name: record.name.clone(),
+        branch_id: id.clone(),
+        uid: Some(record.uid.clone()),
+        parent: Some(record.name.project()),
+        create_time: Some(record.create_time),
+        update_time: Some(record.update_time),
+        status: BranchStatus {
+            branch_id: id,
+            current_state: Some(state(record.phase)),
+            pending_state: None,
+            default: record.name == *default,
+            is_protected: record.is_protected,
+            source_branch: record.source_name.as_ref().and_then(|name| name.parse().ok()),
+            source_branch_lsn: record.source_lsn.clone(),
+            source_branch_time: record.source_time,
+            expire_time: record.expire_time,
+            logical_size_bytes: logical_size.and_then(|size| i64::try_from(size).ok()),
+            state_change_time: Some(record.state_change_time),
+            delete_time: record.delete_time,
+            purge_time: record.purge_time,
+        },
+    }
+}
+
+fn state(phase: Phase) -> BranchState {
+    match phase {
+        Phase::Creating => BranchState::Init,
+        Phase::Ready => BranchState::Ready,
+        Phase::Deleted => BranchState::Deleted,
+    }
+}
+
+pub(crate) fn endpoint(record: &EndpointRecord, seen: Seen) -> Endpoint {
+    let id = Some(record.name.id().to_owned());
+    Endpoint {
+        name: record.name.clone(),
+        endpoint_id: id.clone(),
+        parent: Some(record.name.branch()),
+        uid: Some(record.uid.clone()),
+        create_time: Some(record.create_time),
+        update_time: Some(record.update_time),
+        status: EndpointStatus {
+            endpoint_id: id,
+            endpoint_type: Some(EndpointType::ReadWrite),
+            current_state: Some(if seen.awake {
+                EndpointState::Active
+            } else {
+                EndpointState::Idle
+            }),
+            pending_state: None,
+            disabled: record.disabled,
+            autoscaling_limit_min_cu: Some(record.min_cu),
+            autoscaling_limit_max_cu: Some(record.max_cu),
+            suspend_timeout_duration: record.suspend_seconds.map(seconds),
+            settings: BTreeMap::new(),
+            group: Some(EndpointGroup {
+                min: 1,
+                max: 1,
+                enable_readable_secondaries: false,
+            }),
+            hosts: hosts(record, seen.shared_port),
+        },
+    }
+}
+
+fn hosts(record: &EndpointRecord, shared_port: Option<u16>) -> EndpointHosts {
+    let (host, port) = match record.own_address() {
+        Some(address) => (Some(address.to_string()), None),
+        None => (shared_port.map(|_| "127.0.0.1".to_owned()), shared_port),
+    };
+    EndpointHosts {
+        host,
+        port,
+        ..EndpointHosts::default()
+    }
+}
+
+/// The database that every branch has; none only if a name cannot be made, which the ids above rule out.
+pub(crate) fn database(branch: &BranchName) -> Option<Database> {
+    Some(Database {
+        name: DatabaseName::new(branch, DATABASE_ID).ok()?,
+        database_id: Some(DATABASE_ID.to_owned()),
+        parent: Some(branch.clone()),
+        status: DatabaseStatus {
+            database_id: Some(DATABASE_ID.to_owned()),
+            postgres_database: Some(DATABASE.to_owned()),
+            role: Some(format!("{branch}/roles/{DATABASE_OWNER}")),
+        },
+    })
+}
+
+fn seconds(seconds: i64) -> ProtoDuration {
+    ProtoDuration(Duration::from_secs(seconds.unsigned_abs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::endpoint::tests as endpoints;
+
+    #[test]
+    fn a_branch_shows_its_false_booleans_and_no_spec() {
+        let now = DateTime::parse_from_rfc3339("2026-08-01T10:00:00Z")
+            .unwrap()
+            .to_utc();
+        let name: BranchName = "projects/shop/branches/dev".parse().unwrap();
+        let record = BranchRecord {
+            phase: Phase::Ready,
+            source_uid: Some("br-x".into()),
+            source_name: Some("projects/shop/branches/production".into()),
+            source_lsn: Some("0/1A2B3C8".into()),
+            source_time: Some(now),
+            ..BranchRecord::new(name, "br-quiet-moon-d2x8y1zz".into(), now)
+        };
+        let production = "projects/shop/branches/production".parse().unwrap();
+        let shown = serde_json::to_value(branch(&record, &production, Some(7))).unwrap();
+        let time = "2026-08-01T10:00:00Z";
+        let expected = json!({
+            "name": "projects/shop/branches/dev", "branch_id": "dev", "parent": "projects/shop",
+            "uid": "br-quiet-moon-d2x8y1zz", "create_time": time, "update_time": time,
+            "status": {
+                "branch_id": "dev", "current_state": "READY", "default": false, "is_protected": false,
+                "source_branch": "projects/shop/branches/production", "source_branch_lsn": "0/1A2B3C8",
+                "source_branch_time": time, "logical_size_bytes": 7, "state_change_time": time,
+            },
+        });
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn an_endpoint_shows_its_own_address_or_the_shared_port() {
+        let mut record = endpoints::record(
+            "projects/shop/branches/dev/endpoints/primary",
+            DateTime::UNIX_EPOCH,
+        );
+        let seen = Seen {
+            awake: false,
+            shared_port: Some(40_000),
+        };
+        let shown = endpoint(&record, seen);
+        assert_eq!(shown.status.hosts.host.as_deref(), Some("127.0.0.1"));
+        assert_eq!(shown.status.hosts.port(), 40_000);
+        assert_eq!(shown.status.current_state, Some(EndpointState::Idle));
+        record.address = Some("127.80.1.2".into());
+        let shown = endpoint(&record, Seen { awake: true, ..seen });
+        assert_eq!(shown.status.hosts.host.as_deref(), Some("127.80.1.2"));
+        assert_eq!(shown.status.hosts.port(), 5432);
+        let json = serde_json::to_value(&shown).unwrap();
+        assert_eq!(json["status"]["hosts"], json!({"host": "127.80.1.2"}));
+        assert_eq!(json["status"]["disabled"], json!(false));
+    }
+}

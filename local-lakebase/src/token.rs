@@ -1,0 +1,224 @@
+//! Signed tokens: the password of a database, and the short-lived access token of the API. Signing needs no database,
+//! so a credential for a sleeping compute costs nothing.
+
+use std::io;
+use std::path::Path;
+
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use lakebase_api::EndpointName;
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{identity, private_file};
+
+const ISSUER: &str = "local-lakebase";
+const FOR_POSTGRES: &str = "postgres";
+const FOR_API: &str = "api";
+
+/// What the password of a database says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DatabaseClaims {
+    /// The user it was made for, who must be the one that logs in.
+    pub(crate) sub: String,
+    /// The only endpoint it opens.
+    pub(crate) endpoint: String,
+    /// The branch behind it then; a new branch of the same name is another one.
+    pub(crate) branch_uid: String,
+    #[serde(flatten)]
+    stamp: Stamp,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct ApiClaims {
+    sub: String,
+    #[serde(flatten)]
+    stamp: Stamp,
+}
+
+/// What every token says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stamp {
+    iss: String,
+    aud: String,
+    iat: i64,
+    exp: i64,
+    jti: String,
+}
+
+/// From when to when a token is good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Validity {
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) until: DateTime<Utc>,
+}
+
+/// The key of this installation. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Signer {
+    sign: EncodingKey,
+    check: DecodingKey,
+}
+
+impl Signer {
+    /// Reads the key, and makes it the first time.
+    pub(crate) fn load(dir: &Path) -> io::Result<Self> {
+        let key = private_file::read_or_make(&dir.join("signing.key"), || identity::random(64))?;
+        if key.len() < 32 {
+            return Err(io::Error::other(
+                "the file `signing.key` is too short to be a key",
+            ));
+        }
+        Ok(Self {
+            sign: EncodingKey::from_secret(key.as_bytes()),
+            check: DecodingKey::from_secret(key.as_bytes()),
+        })
+    }
+
+    /// Makes the password that opens this endpoint of this branch for this user.
+    pub(crate) fn database_token(
+        &self,
+        user: &str,
+        endpoint: &EndpointName,
+        branch_uid: &str,
+        validity: Validity,
+    ) -> Result<SecretString, jsonwebtoken::errors::Error> {
+        self.encode(&DatabaseClaims {
+            sub: user.to_owned(),
+            endpoint: endpoint.to_string(),
+            branch_uid: branch_uid.to_owned(),
+            stamp: Stamp::new(FOR_POSTGRES, validity),
+        })
+    }
+
+    /// Makes a short-lived access token of the API.
+    pub(crate) fn api_token(
+        &self,
+        user: &str,
+        validity: Validity,
+    ) -> Result<SecretString, jsonwebtoken::errors::Error> {
+        self.encode(&ApiClaims {
+            sub: user.to_owned(),
+            stamp: Stamp::new(FOR_API, validity),
+        })
+    }
+
+    /// Reads a password; none if it is not one that we made and that is good now.
+    pub(crate) fn read_database_token(&self, token: &str, now: DateTime<Utc>) -> Option<DatabaseClaims> {
+        let claims: DatabaseClaims = self.decode(token, FOR_POSTGRES)?;
+        claims.stamp.is_good(now).then_some(claims)
+    }
+
+    /// Says whether this is an access token that we made and that is good now.
+    pub(crate) fn is_api_token(&self, token: &str, now: DateTime<Utc>) -> bool {
+        self.decode::<ApiClaims>(token, FOR_API)
+            .is_some_and(|claims| claims.stamp.is_good(now))
+    }
+
+    fn encode(&self, claims: &impl Serialize) -> Result<SecretString, jsonwebtoken::errors::Error> {
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &self.sign).map(SecretString::from)
+    }
+
+    fn decode<T: DeserializeOwned + Clone>(&self, token: &str, audience: &str) -> Option<T> {
+        let mut rules = Validation::new(Algorithm::HS256);
+        rules.set_issuer(&[ISSUER]);
+        rules.set_audience(&[audience]);
+        rules.set_required_spec_claims(&["exp", "iss", "aud"]);
+        // Checked in `is_good` by our own clock, without the leeway for clocks of other machines.
+        rules.validate_exp = false;
+        Some(jsonwebtoken::decode::<T>(token, &self.check, &rules).ok()?.claims)
+    }
+}
+
+impl Stamp {
+    fn new(audience: &str, validity: Validity) -> Self {
+        Self {
+            iss: ISSUER.to_owned(),
+            aud: audience.to_owned(),
+            iat: validity.from.timestamp(),
+            exp: validity.until.timestamp(),
+            jti: Uuid::new_v4().to_string(),
+        }
+    }
+
+    fn is_good(&self, now: DateTime<Utc>) -> bool {
+        now.timestamp() < self.exp
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn signer() -> Signer {
+        let dir = tempfile::tempdir().unwrap();
+        Signer::load(dir.path()).unwrap()
+    }
+
+    fn hour() -> Validity {
+        Validity {
+            from: NOW,
+            until: NOW + HOUR,
+        }
+    }
+
+    fn password(signer: &Signer) -> SecretString {
+        let endpoint = "projects/shop/branches/dev/endpoints/primary".parse().unwrap();
+        signer
+            .database_token("jane@localhost", &endpoint, "br-1", hour())
+            .unwrap()
+    }
+
+    #[test]
+    fn a_password_says_whom_it_is_for_until_it_expires() {
+        let signer = signer();
+        let token = password(&signer);
+        let token = token.expose_secret();
+        let claims = signer.read_database_token(token, NOW).unwrap();
+        assert_eq!((&*claims.sub, &*claims.branch_uid), ("jane@localhost", "br-1"));
+        assert_eq!(claims.endpoint, "projects/shop/branches/dev/endpoints/primary");
+        let second = Duration::from_secs(1);
+        assert!(signer.read_database_token(token, NOW + HOUR - second).is_some());
+        assert!(signer.read_database_token(token, NOW + HOUR).is_none());
+    }
+
+    #[test]
+    fn only_our_own_key_signs() {
+        let (ours, other) = (signer(), signer());
+        assert!(
+            ours.read_database_token(password(&other).expose_secret(), NOW)
+                .is_none()
+        );
+        let token = password(&ours).expose_secret().to_owned();
+        let (head, signature) = token.rsplit_once('.').unwrap();
+        let (_, payload) = head.split_once('.').unwrap();
+        let none = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
+        for wrong in [
+            String::new(),
+            head.into(),
+            format!("{head}."),
+            format!("{none}.{payload}.{signature}"),
+        ] {
+            assert!(ours.read_database_token(&wrong, NOW).is_none(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_no_access_token_and_the_other_way_round() {
+        let signer = signer();
+        let access = signer.api_token("jane@localhost", hour()).unwrap();
+        assert!(signer.is_api_token(access.expose_secret(), NOW));
+        assert!(!signer.is_api_token(access.expose_secret(), NOW + HOUR));
+        assert!(signer.read_database_token(access.expose_secret(), NOW).is_none());
+        assert!(!signer.is_api_token(password(&signer).expose_secret(), NOW));
+    }
+}

@@ -1,0 +1,550 @@
+//! Requests and answers over HTTP.
+
+use serde_json::{Value, json};
+
+use crate::http::{header, send};
+use crate::lake::{Lake, USER};
+
+const PRODUCTION: &str = "projects/shop/branches/production";
+
+#[tokio::test]
+async fn a_project_is_born_with_production_and_its_endpoint() {
+    let lake = Lake::start().await;
+    let operation = lake
+        .ok(
+            "POST",
+            "projects?project_id=shop",
+            json!({"spec": {"display_name": "Shop"}}),
+        )
+        .await;
+    assert_eq!(operation["done"], true);
+    let response = &operation["response"];
+    assert_eq!(
+        response["@type"],
+        "type.googleapis.com/databricks.postgres.v1.Project"
+    );
+    assert_eq!(response["status"]["owner"], USER);
+    assert_eq!(response["status"]["default_branch"], PRODUCTION);
+    assert_eq!(response["spec"], Value::Null, "a spec is never shown");
+    let again = lake
+        .ok("GET", operation["name"].as_str().unwrap(), Value::Null)
+        .await;
+    assert_eq!(again, operation);
+
+    let project = lake.ok("GET", "projects/shop", Value::Null).await;
+    assert_eq!(project["uid"], response["uid"]);
+    let branch = lake.ok("GET", PRODUCTION, Value::Null).await;
+    let status = &branch["status"];
+    assert_eq!(
+        (&status["default"], &status["is_protected"]),
+        (&json!(true), &json!(false))
+    );
+    assert_eq!(status["current_state"], "READY");
+    assert!(
+        status["logical_size_bytes"].as_i64().unwrap() > 1_000_000,
+        "{status}"
+    );
+    let endpoints = lake
+        .ok("GET", &format!("{PRODUCTION}/endpoints"), Value::Null)
+        .await;
+    let endpoint = &endpoints["endpoints"][0];
+    assert_eq!(endpoint["status"]["endpoint_type"], "ENDPOINT_TYPE_READ_WRITE");
+    assert!(endpoint["uid"].as_str().unwrap().starts_with("ep-"));
+    let databases = lake
+        .ok("GET", &format!("{PRODUCTION}/databases"), Value::Null)
+        .await;
+    let database = &databases["databases"][0];
+    assert_eq!(database["status"]["postgres_database"], "databricks_postgres");
+    let name = database["name"].as_str().unwrap();
+    assert_eq!(&lake.ok("GET", name, Value::Null).await, database);
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn every_rule_refuses_in_the_words_of_the_service() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    lake.branch("dev").await;
+    let (branches, dev) = ("projects/shop/branches", "projects/shop/branches/dev");
+    let ttl = || json!({"spec": {"ttl": "3600s"}});
+    let of = |source: &str| json!({"spec": {"source_branch": source, "no_expiry": true}});
+    let bad = "BAD_REQUEST";
+    let invalid = "INVALID_PARAMETER_VALUE";
+    let mask = |path: &str| format!("{dev}?update_mask={path}");
+    let create = |id: &str| format!("{branches}?branch_id={id}");
+    let cases = [
+        (
+            "POST",
+            "projects?project_id=shop".into(),
+            json!({}),
+            409,
+            "ALREADY_EXISTS",
+            "project with such id already exists in the workspace",
+        ),
+        (
+            "POST",
+            "projects".into(),
+            json!({}),
+            400,
+            invalid,
+            "Field 'project_id' is required, expected non-default value (not \"\")!",
+        ),
+        (
+            "GET",
+            "projects/nope".into(),
+            Value::Null,
+            404,
+            "NOT_FOUND",
+            "project id not found",
+        ),
+        (
+            "GET",
+            "projects/nope/branches/x".into(),
+            Value::Null,
+            404,
+            "NOT_FOUND",
+            "project id not found",
+        ),
+        (
+            "GET",
+            "projects/shop/branches/nope".into(),
+            Value::Null,
+            404,
+            "NOT_FOUND",
+            "branch id not found",
+        ),
+        (
+            "GET",
+            format!("{dev}/endpoints/nope"),
+            Value::Null,
+            404,
+            "NOT_FOUND",
+            "endpoint id not found",
+        ),
+        (
+            "GET",
+            format!("{dev}/databases/nope"),
+            Value::Null,
+            404,
+            "NOT_FOUND",
+            "database id not found",
+        ),
+        (
+            "GET",
+            format!("{dev}/operations/nope"),
+            Value::Null,
+            404,
+            "NOT_FOUND",
+            "operation id not found",
+        ),
+        (
+            "POST",
+            branches.into(),
+            ttl(),
+            400,
+            invalid,
+            "Field 'branch_id' is required, expected non-default value (not \"\")!",
+        ),
+        (
+            "POST",
+            "projects/nope/branches".into(),
+            ttl(),
+            404,
+            "NOT_FOUND",
+            "project id not found",
+        ),
+        (
+            "POST",
+            create("dev"),
+            ttl(),
+            400,
+            bad,
+            "branch already exists; branch_name:\"dev\"",
+        ),
+        (
+            "POST",
+            create("new"),
+            json!({"spec": {}}),
+            400,
+            invalid,
+            "Expiration must be specified when creating a branch",
+        ),
+        (
+            "POST",
+            create("new"),
+            Value::Null,
+            400,
+            invalid,
+            "Expiration must be specified when creating a branch",
+        ),
+        (
+            "POST",
+            create("new"),
+            json!({"spec": {"ttl": "2592001s"}}),
+            400,
+            invalid,
+            "requested expiration time exceeds the maximum expiration time",
+        ),
+        (
+            "POST",
+            create("new"),
+            of(dev),
+            400,
+            bad,
+            "Branches with an expiration date cannot have child branches",
+        ),
+        (
+            "POST",
+            create("new"),
+            of("projects/shop/branches/br-quiet-moon-d2x8y1zz"),
+            404,
+            "NOT_FOUND",
+            "branch id not found",
+        ),
+        (
+            "POST",
+            create("new"),
+            of("projects/other/branches/production"),
+            400,
+            invalid,
+            "source_branch field must point to the branch from the same Project",
+        ),
+        (
+            "PATCH",
+            mask("spec.no_such"),
+            ttl(),
+            400,
+            invalid,
+            "Unknown field path in update_mask: 'spec.no_such'",
+        ),
+        (
+            "PATCH",
+            mask("spec.is_protected"),
+            ttl(),
+            400,
+            invalid,
+            "Field 'spec.is_protected' is named in update_mask but not set in the request body",
+        ),
+        (
+            "PATCH",
+            dev.into(),
+            ttl(),
+            400,
+            invalid,
+            "Field 'update_mask' is required, expected non-default value (not \"\")!",
+        ),
+        (
+            "PATCH",
+            format!("{PRODUCTION}?update_mask=spec.expiration"),
+            ttl(),
+            400,
+            bad,
+            "cannot set an expiration date on the default branch",
+        ),
+        (
+            "DELETE",
+            PRODUCTION.into(),
+            Value::Null,
+            400,
+            bad,
+            "Cannot delete root branch 'projects/shop/branches/production'. \
+             Root branches cannot be deleted independently.",
+        ),
+        (
+            "DELETE",
+            "projects/shop/branches/nope".into(),
+            Value::Null,
+            404,
+            "NOT_FOUND",
+            "branch id not found",
+        ),
+        (
+            "POST",
+            format!("{dev}/undelete"),
+            json!({}),
+            400,
+            bad,
+            "branch is not deleted; branch_name:\"dev\"",
+        ),
+        (
+            "POST",
+            format!("{dev}/endpoints?endpoint_id=two"),
+            json!({"spec": {"endpoint_type": "ENDPOINT_TYPE_READ_WRITE"}}),
+            400,
+            bad,
+            "read_write endpoint already exists",
+        ),
+        (
+            "DELETE",
+            format!("{dev}/endpoints/primary"),
+            Value::Null,
+            400,
+            bad,
+            "Cannot delete read-write endpoint 'projects/shop/branches/dev/endpoints/primary'. \
+             Read-write endpoints cannot be deleted.",
+        ),
+        (
+            "POST",
+            "credentials".into(),
+            json!({}),
+            400,
+            invalid,
+            "Field 'endpoint' is required, expected non-default value (not \"\")!",
+        ),
+        (
+            "POST",
+            "credentials".into(),
+            json!({"endpoint": format!("{dev}/endpoints/nope")}),
+            404,
+            "NOT_FOUND",
+            "endpoint id not found",
+        ),
+        (
+            "POST",
+            "credentials".into(),
+            json!({"endpoint": format!("{dev}/endpoints/primary"), "ttl": "60s"}),
+            400,
+            invalid,
+            "ttl must be between 300s and 3600s",
+        ),
+        (
+            "GET",
+            "snapshots?x=1".into(),
+            Value::Null,
+            404,
+            "ENDPOINT_NOT_FOUND",
+            "No API found for 'GET /postgres/snapshots'",
+        ),
+        (
+            "PUT",
+            dev.into(),
+            Value::Null,
+            404,
+            "ENDPOINT_NOT_FOUND",
+            "No API found for 'PUT /postgres/projects/shop/branches/dev'",
+        ),
+    ];
+    for (method, path, body, status, code, message) in cases {
+        let answer = lake.send(method, &path, body).await;
+        let got = (answer.status, answer.code(), answer.message());
+        assert_eq!(got, (status, code, message), "{method} {path}");
+        let text = answer.body["message"].as_str().unwrap();
+        let trace = text
+            .split("[TraceId: ")
+            .nth(1)
+            .and_then(|rest| rest.strip_suffix(']'));
+        let request_id = answer.body["details"].as_array().unwrap().last().unwrap()["request_id"].as_str();
+        assert_eq!(trace, request_id, "{text}");
+        assert!(trace.is_some_and(|trace| trace.len() == 32), "{text}");
+    }
+    for wrong in [
+        r#"{"spec":{"ttl":{"seconds":21600}}}"#,
+        r#"{"spec":{"ttl":"6h"}}"#,
+        "{",
+        "[]",
+    ] {
+        let path = format!("/api/2.0/postgres/{}", create("new"));
+        let token = secrecy::ExposeSecret::expose_secret(lake.local.token());
+        let answer = send(lake.local.api_url(), "POST", &path, Some(token), wrong).await;
+        assert_eq!((answer.status, answer.code()), (400, invalid), "{wrong}");
+    }
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn branches_come_in_pages_and_go_softly() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    for id in ["b-1", "b-2", "b-3"] {
+        lake.branch(id).await;
+    }
+    let ids = |body: &Value| -> Vec<String> {
+        let branches = body["branches"].as_array().unwrap();
+        branches
+            .iter()
+            .map(|b| b["branch_id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let first = lake
+        .ok("GET", "projects/shop/branches?page_size=3", Value::Null)
+        .await;
+    assert_eq!(ids(&first), ["b-1", "b-2", "b-3"]);
+    let token = first["next_page_token"].as_str().unwrap();
+    let path = format!("projects/shop/branches?page_size=3&page_token={token}");
+    let last = lake.ok("GET", &path, Value::Null).await;
+    assert_eq!(
+        (ids(&last), &last["next_page_token"]),
+        (vec!["production".to_owned()], &Value::Null)
+    );
+
+    let path = "projects/shop/branches/b-2";
+    let deleted = lake.ok("DELETE", path, Value::Null).await;
+    assert_eq!(
+        deleted["response"]["@type"],
+        "type.googleapis.com/google.protobuf.Empty"
+    );
+    let listed = lake.ok("GET", "projects/shop/branches", Value::Null).await;
+    assert_eq!(ids(&listed), ["b-1", "b-3", "production"]);
+    let listed = lake
+        .ok("GET", "projects/shop/branches?show_deleted=true", Value::Null)
+        .await;
+    assert_eq!(ids(&listed), ["b-1", "b-2", "b-3", "production"]);
+    let tombstone = &listed["branches"][1]["status"];
+    assert_eq!(tombstone["current_state"], "DELETED");
+    assert!(
+        tombstone["delete_time"].is_string() && tombstone["purge_time"].is_string(),
+        "{tombstone}"
+    );
+    assert_eq!(lake.send("DELETE", path, Value::Null).await.status, 404);
+    assert_eq!(lake.get(&format!("{path}/endpoints")).await.status, 404);
+
+    lake.ok("POST", &format!("{path}/undelete"), json!({})).await;
+    let back = lake.ok("GET", path, Value::Null).await;
+    assert_eq!(back["status"]["current_state"], "READY");
+    assert_eq!(
+        back["status"]["expire_time"],
+        Value::Null,
+        "it comes back without an expiration"
+    );
+    lake.ok("DELETE", &format!("{path}?purge=true"), Value::Null)
+        .await;
+    assert_eq!(lake.get(path).await.message(), "branch id not found");
+    let name = deleted["name"].as_str().unwrap();
+    assert_eq!(
+        lake.ok("GET", name, Value::Null).await,
+        deleted,
+        "an operation outlives its branch"
+    );
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn renewals_masks_and_settings_take_effect() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    lake.branch("dev").await;
+    let dev = "projects/shop/branches/dev";
+    let in_a_day = (lake.clock.now() + std::time::Duration::from_secs(86_400)).to_rfc3339();
+    let body = json!({"name": dev, "spec": {"expire_time": in_a_day}});
+    let renewed = lake
+        .ok("PATCH", &format!("{dev}?update_mask=spec.expiration"), body)
+        .await;
+    let shown: chrono::DateTime<chrono::Utc> = renewed["response"]["status"]["expire_time"]
+        .as_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_eq!(shown.to_rfc3339(), in_a_day);
+    lake.ok(
+        "PATCH",
+        &format!("{dev}?update_mask=spec.expiration"),
+        json!({"spec": {"no_expiry": true}}),
+    )
+    .await;
+    lake.ok(
+        "PATCH",
+        &format!("{dev}?update_mask=spec.isProtected"),
+        json!({"spec": {"is_protected": true}}),
+    )
+    .await;
+    let branch = lake.ok("GET", dev, Value::Null).await;
+    assert_eq!(branch["status"]["is_protected"], true);
+    assert_eq!(
+        lake.send("DELETE", dev, Value::Null).await.message(),
+        "cannot delete protected branch"
+    );
+
+    let both = json!({"spec": {"is_protected": false, "ttl": "21600s"}});
+    let path = format!("{dev}?update_mask=spec.is_protected%2Cspec.expiration");
+    let branch = lake.ok("PATCH", &path, both).await;
+    assert!(branch["response"]["status"]["expire_time"].is_string());
+
+    let endpoint = format!("{dev}/endpoints/primary");
+    let spec =
+        json!({"spec": {"endpoint_type": "ENDPOINT_TYPE_READ_WRITE", "suspend_timeout_duration": "60s"}});
+    lake.ok("PATCH", &format!("{endpoint}?update_mask=spec.suspension"), spec)
+        .await;
+    let shown = lake.ok("GET", &endpoint, Value::Null).await;
+    assert_eq!(shown["status"]["suspend_timeout_duration"], "60s");
+    assert_eq!(shown["status"]["autoscaling_limit_min_cu"], 1);
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn without_the_token_there_is_nothing_but_the_way_in() {
+    let lake = Lake::start().await;
+    let url = lake.local.api_url();
+    for token in [None, Some("wrong"), Some("")] {
+        for path in [
+            "/api/2.0/postgres/projects",
+            "/api/2.0/preview/scim/v2/Me",
+            "/nope",
+        ] {
+            let answer = send(url, "GET", path, token, "").await;
+            assert_eq!((answer.status, answer.code()), (401, "UNAUTHENTICATED"), "{path}");
+        }
+    }
+    let config = send(url, "GET", "/.well-known/databricks-config", None, "").await;
+    assert_eq!(config.status, 200);
+    assert_eq!(config.body["oidc_endpoint"], format!("{url}/oidc"));
+    let number = config.body["workspace_id"].as_str().unwrap();
+    assert_eq!(header(&config.head, "x-databricks-org-id"), Some(number));
+    assert_eq!(header(&config.head, "content-type"), Some("application/json"));
+    let discovery = send(
+        url,
+        "GET",
+        "/oidc/.well-known/oauth-authorization-server",
+        None,
+        "",
+    )
+    .await;
+    assert_eq!(discovery.body["token_endpoint"], format!("{url}/oidc/v1/token"));
+
+    let profiles = std::fs::read_to_string(lake.local.databricks_config_file()).unwrap();
+    let value = |key: &str| {
+        let line = profiles
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("{key} = ")));
+        line.unwrap().to_owned()
+    };
+    assert_eq!(value("host"), url);
+    let form = format!(
+        "grant_type=client_credentials&scope=all-apis&client_id={}&client_secret={}",
+        value("client_id"),
+        value("client_secret")
+    );
+    let token = send(url, "POST", "/oidc/v1/token", None, &form).await;
+    assert_eq!(
+        (&token.body["token_type"], &token.body["expires_in"]),
+        (&json!("Bearer"), &json!(3600))
+    );
+    let access = token.body["access_token"].as_str().unwrap();
+    let me = send(url, "GET", "/api/2.0/preview/scim/v2/Me", Some(access), "").await;
+    assert_eq!(me.body["userName"], USER);
+    lake.clock.advance(std::time::Duration::from_secs(3600));
+    let me = send(url, "GET", "/api/2.0/preview/scim/v2/Me", Some(access), "").await;
+    assert_eq!(me.status, 401, "an access token expires");
+    let form = form.replace(&value("client_secret"), "wrong");
+    assert_eq!(send(url, "POST", "/oidc/v1/token", None, &form).await.status, 401);
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn an_eleventh_branch_is_refused_until_one_goes() {
+    let limits = local_lakebase::Limits {
+        unarchived_branches: 3,
+        ..local_lakebase::Limits::default()
+    };
+    let lake = Lake::start_with(limits).await;
+    lake.project().await;
+    lake.branch("one").await;
+    lake.branch("two").await;
+    let path = "projects/shop/branches?branch_id=three";
+    let body = || json!({"spec": {"ttl": "3600s"}});
+    let full = lake.send("POST", path, body()).await;
+    assert_eq!(full.status, 400);
+    assert!(full.message().contains("limit exceeded"), "{full:?}");
+    lake.ok("DELETE", "projects/shop/branches/one", Value::Null).await;
+    lake.ok("POST", path, body()).await;
+    lake.stop().await;
+}

@@ -1,0 +1,43 @@
+//! What happens hours and days later.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lake::{Lake, until};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[tokio::test]
+async fn a_branch_expires_can_come_back_and_is_purged_in_the_end() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    lake.branch("dev").await;
+    lake.sql("dev", "CREATE TABLE kept AS SELECT 42 AS n").await;
+    let path = "projects/shop/branches/dev";
+    let state = || async { lake.get(path).await.body["status"]["current_state"].clone() };
+
+    lake.clock.advance(5 * HOUR);
+    assert_eq!(state().await, "READY");
+    lake.clock.advance(HOUR);
+    until("the branch expires", || async { state().await == "DELETED" }).await;
+    let credential = serde_json::json!({"endpoint": format!("{path}/endpoints/primary")});
+    assert_eq!(
+        lake.send("POST", "credentials", credential).await.message(),
+        "branch id not found"
+    );
+
+    lake.ok("POST", &format!("{path}/undelete"), Value::Null).await;
+    assert_eq!(lake.sql("dev", "SELECT n FROM kept").await, "42");
+    lake.ok("DELETE", path, Value::Null).await;
+    lake.clock.advance(7 * 24 * HOUR);
+    until("the branch is purged", || async {
+        lake.get(path).await.status == 404
+    })
+    .await;
+    let undelete = lake.send("POST", &format!("{path}/undelete"), Value::Null).await;
+    assert_eq!(undelete.message(), "branch id not found");
+    lake.branch("dev").await;
+    assert_eq!(lake.sql("dev", "SELECT to_regclass('kept') IS NULL").await, "t");
+    lake.stop().await;
+}

@@ -1,0 +1,9 @@
+//! Local Lakebase as its users meet it: over HTTP, and over PostgreSQL's protocol with a real `psql`.
+
+mod api;
+mod client;
+mod expiry;
+mod http;
+mod lake;
+mod login;
+mod restart;
