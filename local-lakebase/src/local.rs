@@ -30,7 +30,7 @@ const API_PORT: &str = "api_port";
 const WORKSPACE_ID: &str = "workspace_id";
 
 /// How long an idle compute runs when its endpoint does not say.
-const SUSPEND: Duration = Duration::from_secs(300);
+const SUSPEND: Duration = Duration::from_mins(5);
 
 /// How Local Lakebase is started.
 #[derive(Clone, Debug)]

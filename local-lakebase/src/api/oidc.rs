@@ -22,7 +22,7 @@ use crate::control::Control;
 use crate::error::ApiError;
 use crate::token::Validity;
 
-const TOKEN_LIFE: Duration = Duration::from_secs(3600);
+const TOKEN_LIFE: Duration = Duration::from_hours(1);
 
 pub(super) fn router() -> Router<Arc<Control>> {
     Router::new()

@@ -34,16 +34,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for In<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match Path::<T>::from_request_parts(parts, state).await {
-            Ok(Path(values)) => Ok(Self(values)),
-            Err(_) => {
-                let uri = parts
-                    .extensions
-                    .get::<OriginalUri>()
-                    .map_or(&parts.uri, |uri| &uri.0);
-                Err(ApiError::no_such_api(parts.method.as_str(), uri.path()))
-            }
+        if let Ok(Path(values)) = Path::<T>::from_request_parts(parts, state).await {
+            return Ok(Self(values));
         }
+        let original = parts.extensions.get::<OriginalUri>();
+        let path = original.map_or(&parts.uri, |uri| &uri.0).path();
+        Err(ApiError::no_such_api(parts.method.as_str(), path))
     }
 }
 

@@ -47,11 +47,11 @@ async fn what_is_written_is_read_back_after_a_restart() {
         catalog.project(&project.name).await.unwrap(),
         Some(project.clone())
     );
-    assert_eq!(catalog.projects().await.unwrap(), [project.clone()]);
+    assert_eq!(catalog.projects().await.unwrap(), std::slice::from_ref(&project));
     let production = branch("production", Phase::Ready);
     assert_eq!(
         catalog.branches(&project.name).await.unwrap(),
-        [production.clone()]
+        std::slice::from_ref(&production)
     );
     assert_eq!(catalog.branch(&production.name).await.unwrap(), Some(production));
     let endpoint = primary("production");

@@ -71,9 +71,9 @@ impl Control {
         let draft = BranchRecord::new(name, uid::branch(), self.clock.now());
         let family = family(&project, &branches);
         match branch::create(&family, draft, spec, replace_existing, &self.limits)? {
-            Creation::Update(branch) => self.save(&project, branch).await,
+            Creation::Update(branch) => self.save(&project, *branch).await,
             Creation::Fork { source, branch } => {
-                let newborn = Newborn::new(&project, branch)?;
+                let newborn = Newborn::new(&project, *branch)?;
                 self.catalog.commit(&newborn.writes()).await?;
                 let made = self.fork(&project, &source, &newborn).await;
                 if made.is_err() {

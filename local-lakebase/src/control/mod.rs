@@ -230,10 +230,12 @@ impl Control {
         let mut response =
             serde_json::to_value(response).map_err(|error| ApiError::failed("write an operation", &error))?;
         let empty = response.as_object().is_some_and(serde_json::Map::is_empty);
-        response["@type"] = match empty {
-            true => json!("type.googleapis.com/google.protobuf.Empty"),
-            false => json!(format!("type.googleapis.com/databricks.postgres.v1.{kind}")),
+        let type_of = if empty {
+            "google.protobuf.Empty".to_owned()
+        } else {
+            format!("databricks.postgres.v1.{kind}")
         };
+        response["@type"] = json!(format!("type.googleapis.com/{type_of}"));
         let metadata = format!("type.googleapis.com/databricks.postgres.v1.{kind}OperationMetadata");
         let answer = json!({
             "name": name, "done": true, "metadata": {"@type": metadata}, "response": response,

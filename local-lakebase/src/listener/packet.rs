@@ -7,9 +7,9 @@ pub(super) const MAX_STARTUP: usize = 10_000;
 /// The longest password message; a token has about 500 bytes.
 pub(super) const MAX_PASSWORD: usize = 16 * 1024;
 
-const SSL_REQUEST: i32 = (1234 << 16) | 5679;
-const GSS_REQUEST: i32 = (1234 << 16) | 5680;
-const CANCEL_REQUEST: i32 = (1234 << 16) | 5678;
+const SSL_REQUEST: i32 = (1234 << 16) + 5679;
+const GSS_REQUEST: i32 = (1234 << 16) + 5680;
+const CANCEL_REQUEST: i32 = (1234 << 16) + 5678;
 
 /// What a client's first packet asks for.
 #[derive(Debug, PartialEq, Eq)]

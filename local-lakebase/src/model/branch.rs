@@ -29,11 +29,11 @@ pub(crate) struct Family<'a> {
 pub(crate) enum Creation {
     /// Make this branch from that source.
     Fork {
-        source: BranchRecord,
-        branch: BranchRecord,
+        source: Box<BranchRecord>,
+        branch: Box<BranchRecord>,
     },
     /// It exists and was to be replaced, which changes it in place.
-    Update(BranchRecord),
+    Update(Box<BranchRecord>),
 }
 
 /// What the sweeper does with a branch whose time has come.
@@ -93,14 +93,14 @@ pub(crate) fn create(
 ) -> Result<Creation, ApiError> {
     let now = draft.create_time;
     if let Some(existing) = family.find(&draft.name) {
-        return match replace_existing && existing.is_live() {
-            true => replace(family, existing, spec, now, limits).map(Creation::Update),
-            false => Err(already_exists(&draft.name)),
-        };
+        if !replace_existing || !existing.is_live() {
+            return Err(already_exists(&draft.name));
+        }
+        return replace(family, existing, spec, now, limits).map(|branch| Creation::Update(Box::new(branch)));
     }
     let expire_time = expiration(spec, now, now, limits)?
         .ok_or_else(|| ApiError::invalid("Expiration must be specified when creating a branch"))?;
-    let source = source(family, spec)?.clone();
+    let source = Box::new(source(family, spec)?.clone());
     check_point_in_time(spec)?;
     let branch = BranchRecord {
         source_uid: Some(source.uid.clone()),
@@ -111,6 +111,7 @@ pub(crate) fn create(
     };
     check_lease(family, &branch)?;
     check_room(family, &branch, limits)?;
+    let branch = Box::new(branch);
     Ok(Creation::Fork { source, branch })
 }
 

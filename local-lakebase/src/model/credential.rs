@@ -8,8 +8,8 @@ use lakebase_api::ProtoDuration;
 use super::delta;
 use crate::error::ApiError;
 
-const SHORTEST: Duration = Duration::from_secs(300);
-const LONGEST: Duration = Duration::from_secs(3600);
+const SHORTEST: Duration = Duration::from_mins(5);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// Decides when a credential made now expires, in whole seconds as its token counts.
 pub(crate) fn expire_time(
@@ -46,8 +46,8 @@ mod tests {
         "2026-08-01T10:00:00.75Z".parse().unwrap()
     }
 
-    fn ttl(seconds: u64) -> Option<ProtoDuration> {
-        Some(ProtoDuration(Duration::from_secs(seconds)))
+    fn ttl(seconds: u64) -> ProtoDuration {
+        ProtoDuration(Duration::from_secs(seconds))
     }
 
     #[test]
@@ -57,7 +57,7 @@ mod tests {
             "2026-08-01T11:00:00+00:00"
         );
         assert_eq!(
-            expire_time(ttl(300), None, now()).unwrap().to_rfc3339(),
+            expire_time(Some(ttl(300)), None, now()).unwrap().to_rfc3339(),
             "2026-08-01T10:05:00+00:00"
         );
         let at = now() + TimeDelta::minutes(30);
@@ -67,11 +67,11 @@ mod tests {
     #[test]
     fn five_minutes_to_an_hour_and_one_way_to_say_it() {
         for seconds in [0, 299, 3601] {
-            let error = expire_time(ttl(seconds), None, now()).unwrap_err();
+            let error = expire_time(Some(ttl(seconds)), None, now()).unwrap_err();
             assert_eq!(error.message, "ttl must be between 300s and 3600s");
             let at = now() + TimeDelta::seconds(i64::try_from(seconds).unwrap());
             assert!(expire_time(None, Some(at), now()).is_err());
         }
-        assert!(expire_time(ttl(600), Some(now() + LONGEST), now()).is_err());
+        assert!(expire_time(Some(ttl(600)), Some(now() + LONGEST), now()).is_err());
     }
 }

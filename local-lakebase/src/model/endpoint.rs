@@ -19,8 +19,8 @@ pub(crate) const MASK: &[&str] = &[
     "spec.autoscaling_limit_max_cu",
 ];
 
-const SHORTEST_SUSPEND: Duration = Duration::from_secs(60);
-const LONGEST_SUSPEND: Duration = Duration::from_secs(604_800);
+const SHORTEST_SUSPEND: Duration = Duration::from_mins(1);
+const LONGEST_SUSPEND: Duration = Duration::from_hours(7 * 24);
 
 /// Decides what a request to create an endpoint comes to: every branch has the one it can have, so at best that one
 /// is changed in place.
@@ -65,7 +65,7 @@ pub(crate) fn update(
         let masked = only(path, spec);
         mask::populated(path, masked != EndpointSpec::default())?;
         if let Some(suspension) = suspension(&masked)? {
-            endpoint.suspend_seconds = suspension;
+            endpoint.suspend_seconds = suspension.seconds();
         }
         endpoint.disabled = masked.disabled.unwrap_or(endpoint.disabled);
         endpoint.min_cu = masked.autoscaling_limit_min_cu.unwrap_or(endpoint.min_cu);
@@ -85,17 +85,34 @@ pub(crate) fn delete(endpoint: &EndpointRecord) -> ApiError {
     .managed_by_parent()
 }
 
-/// Reads how long a compute may be idle, in seconds; the inner none means for ever, the outer that nothing is said.
-pub(crate) fn suspension(spec: &EndpointSpec) -> Result<Option<Option<i64>>, ApiError> {
+/// When an idle compute is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suspension {
+    Never,
+    After(Duration),
+}
+
+impl Suspension {
+    /// Returns the seconds as they are remembered; none means never.
+    pub(crate) fn seconds(self) -> Option<i64> {
+        match self {
+            Self::Never => None,
+            Self::After(timeout) => i64::try_from(timeout.as_secs()).ok(),
+        }
+    }
+}
+
+/// Reads when an idle compute is suspended; none if the spec says nothing.
+pub(crate) fn suspension(spec: &EndpointSpec) -> Result<Option<Suspension>, ApiError> {
     match (spec.suspend_timeout_duration, spec.no_suspension) {
         (None, None) => Ok(None),
-        (None, Some(true)) => Ok(Some(None)),
-        (Some(timeout), None) => {
-            if !(SHORTEST_SUSPEND..=LONGEST_SUSPEND).contains(&timeout.0) {
-                let text = "suspend_timeout_duration must be between 60s and 604800s";
-                return Err(ApiError::invalid(text));
-            }
-            Ok(Some(i64::try_from(timeout.0.as_secs()).ok()))
+        (None, Some(true)) => Ok(Some(Suspension::Never)),
+        (Some(timeout), None) if (SHORTEST_SUSPEND..=LONGEST_SUSPEND).contains(&timeout.0) => {
+            Ok(Some(Suspension::After(timeout.0)))
+        }
+        (Some(_), None) => {
+            let text = "suspend_timeout_duration must be between 60s and 604800s";
+            Err(ApiError::invalid(text))
         }
         (None, Some(false)) => Err(ApiError::invalid("no_suspension must be true if it is set")),
         (Some(_), Some(_)) => {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lakebase_api::{BranchName, EndpointSpec, ProjectName, ProjectSpec};
 
-use super::endpoint;
+use super::endpoint::{self, Suspension};
 use super::record::{PRODUCTION, ProjectRecord};
 use crate::error::ApiError;
 
-const SHORTEST_RETENTION: Duration = Duration::from_secs(172_800);
-const LONGEST_RETENTION: Duration = Duration::from_secs(3_024_000);
+const SHORTEST_RETENTION: Duration = Duration::from_hours(2 * 24);
+const LONGEST_RETENTION: Duration = Duration::from_hours(35 * 24);
 const RETENTION_SECONDS: i64 = 604_800;
 const SUSPEND_SECONDS: i64 = 86_400;
 
@@ -65,7 +65,7 @@ pub(crate) fn create(birth: Birth, spec: &ProjectSpec) -> Result<ProjectRecord, 
         owner: birth.owner,
         pg_version: birth.pg_version,
         retention_seconds: retention(spec)?,
-        suspend_seconds: suspension.unwrap_or(Some(SUSPEND_SECONDS)),
+        suspend_seconds: suspension.map_or(Some(SUSPEND_SECONDS), Suspension::seconds),
         min_cu,
         max_cu,
         create_time: birth.now,

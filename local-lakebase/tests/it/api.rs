@@ -60,281 +60,90 @@ async fn a_project_is_born_with_production_and_its_endpoint() {
     lake.stop().await;
 }
 
+/// A request below `/api/2.0/postgres/` with its body, and the status, code and message it is refused with.
+type Refusal = (&'static str, &'static str, u16, &'static str, &'static str);
+
+const BAD: &str = "BAD_REQUEST";
+const INVALID: &str = "INVALID_PARAMETER_VALUE";
+const NOT_FOUND: &str = "NOT_FOUND";
+const NO_API: &str = "ENDPOINT_NOT_FOUND";
+
+#[rustfmt::skip]
+const REFUSALS: &[Refusal] = &[
+    ("POST projects?project_id=shop", "{}", 409, "ALREADY_EXISTS",
+        "project with such id already exists in the workspace"),
+    ("POST projects", "{}", 400, INVALID, r#"Field 'project_id' is required, expected non-default value (not "")!"#),
+    ("GET projects/nope", "", 404, NOT_FOUND, "project id not found"),
+    ("GET projects/nope/branches/x", "", 404, NOT_FOUND, "project id not found"),
+    ("GET projects/shop/branches/nope", "", 404, NOT_FOUND, "branch id not found"),
+    ("GET projects/shop/branches/dev/endpoints/nope", "", 404, NOT_FOUND, "endpoint id not found"),
+    ("GET projects/shop/branches/dev/databases/nope", "", 404, NOT_FOUND, "database id not found"),
+    ("GET projects/shop/branches/dev/operations/nope", "", 404, NOT_FOUND, "operation id not found"),
+    ("POST projects/shop/branches", r#"{"spec":{"ttl":"3600s"}}"#, 400, INVALID,
+        r#"Field 'branch_id' is required, expected non-default value (not "")!"#),
+    ("POST projects/nope/branches", r#"{"spec":{"ttl":"3600s"}}"#, 404, NOT_FOUND, "project id not found"),
+    ("POST projects/shop/branches?branch_id=dev", r#"{"spec":{"ttl":"3600s"}}"#, 400, BAD,
+        r#"branch already exists; branch_name:"dev""#),
+    ("POST projects/shop/branches?branch_id=new", r#"{"spec":{}}"#, 400, INVALID,
+        "Expiration must be specified when creating a branch"),
+    ("POST projects/shop/branches?branch_id=new", "", 400, INVALID,
+        "Expiration must be specified when creating a branch"),
+    ("POST projects/shop/branches?branch_id=new", r#"{"spec":{"ttl":"2592001s"}}"#, 400, INVALID,
+        "requested expiration time exceeds the maximum expiration time"),
+    ("POST projects/shop/branches?branch_id=new",
+        r#"{"spec":{"ttl":"3600s","source_branch":"projects/shop/branches/dev"}}"#, 400, BAD,
+        "Branches with an expiration date cannot have child branches"),
+    ("POST projects/shop/branches?branch_id=new",
+        r#"{"spec":{"ttl":"3600s","source_branch":"projects/shop/branches/br-quiet-moon-d2x8y1zz"}}"#, 404,
+        NOT_FOUND, "branch id not found"),
+    ("POST projects/shop/branches?branch_id=new",
+        r#"{"spec":{"ttl":"3600s","source_branch":"projects/other/branches/production"}}"#, 400, INVALID,
+        "source_branch field must point to the branch from the same Project"),
+    ("PATCH projects/shop/branches/dev?update_mask=spec.no_such", r#"{"spec":{"ttl":"3600s"}}"#, 400, INVALID,
+        "Unknown field path in update_mask: 'spec.no_such'"),
+    ("PATCH projects/shop/branches/dev?update_mask=spec.is_protected", r#"{"spec":{"ttl":"3600s"}}"#, 400, INVALID,
+        "Field 'spec.is_protected' is named in update_mask but not set in the request body"),
+    ("PATCH projects/shop/branches/dev", r#"{"spec":{"ttl":"3600s"}}"#, 400, INVALID,
+        r#"Field 'update_mask' is required, expected non-default value (not "")!"#),
+    ("PATCH projects/shop/branches/production?update_mask=spec.expiration", r#"{"spec":{"ttl":"3600s"}}"#, 400, BAD,
+        "cannot set an expiration date on the default branch"),
+    ("DELETE projects/shop/branches/production", "", 400, BAD,
+        "Cannot delete root branch 'projects/shop/branches/production'. \
+         Root branches cannot be deleted independently."),
+    ("DELETE projects/shop/branches/nope", "", 404, NOT_FOUND, "branch id not found"),
+    ("POST projects/shop/branches/dev/undelete", "{}", 400, BAD, r#"branch is not deleted; branch_name:"dev""#),
+    ("POST projects/shop/branches/dev/endpoints?endpoint_id=two",
+        r#"{"spec":{"endpoint_type":"ENDPOINT_TYPE_READ_WRITE"}}"#, 400, BAD, "read_write endpoint already exists"),
+    ("DELETE projects/shop/branches/dev/endpoints/primary", "", 400, BAD,
+        "Cannot delete read-write endpoint 'projects/shop/branches/dev/endpoints/primary'. \
+         Read-write endpoints cannot be deleted."),
+    ("POST credentials", "{}", 400, INVALID, r#"Field 'endpoint' is required, expected non-default value (not "")!"#),
+    ("POST credentials", r#"{"endpoint":"projects/shop/branches/dev/endpoints/nope"}"#, 404, NOT_FOUND,
+        "endpoint id not found"),
+    ("POST credentials", r#"{"endpoint":"projects/shop/branches/dev/endpoints/primary","ttl":"60s"}"#, 400, INVALID,
+        "ttl must be between 300s and 3600s"),
+    ("GET snapshots?x=1", "", 404, NO_API, "No API found for 'GET /postgres/snapshots'"),
+    ("PUT projects/shop/branches/dev", "", 404, NO_API,
+        "No API found for 'PUT /postgres/projects/shop/branches/dev'"),
+];
+
 #[tokio::test]
 async fn every_rule_refuses_in_the_words_of_the_service() {
     let lake = Lake::start().await;
     lake.project().await;
     lake.branch("dev").await;
-    let (branches, dev) = ("projects/shop/branches", "projects/shop/branches/dev");
-    let ttl = || json!({"spec": {"ttl": "3600s"}});
-    let of = |source: &str| json!({"spec": {"source_branch": source, "no_expiry": true}});
-    let bad = "BAD_REQUEST";
-    let invalid = "INVALID_PARAMETER_VALUE";
-    let mask = |path: &str| format!("{dev}?update_mask={path}");
-    let create = |id: &str| format!("{branches}?branch_id={id}");
-    let cases = [
-        (
-            "POST",
-            "projects?project_id=shop".into(),
-            json!({}),
-            409,
-            "ALREADY_EXISTS",
-            "project with such id already exists in the workspace",
-        ),
-        (
-            "POST",
-            "projects".into(),
-            json!({}),
-            400,
-            invalid,
-            "Field 'project_id' is required, expected non-default value (not \"\")!",
-        ),
-        (
-            "GET",
-            "projects/nope".into(),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "project id not found",
-        ),
-        (
-            "GET",
-            "projects/nope/branches/x".into(),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "project id not found",
-        ),
-        (
-            "GET",
-            "projects/shop/branches/nope".into(),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "branch id not found",
-        ),
-        (
-            "GET",
-            format!("{dev}/endpoints/nope"),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "endpoint id not found",
-        ),
-        (
-            "GET",
-            format!("{dev}/databases/nope"),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "database id not found",
-        ),
-        (
-            "GET",
-            format!("{dev}/operations/nope"),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "operation id not found",
-        ),
-        (
-            "POST",
-            branches.into(),
-            ttl(),
-            400,
-            invalid,
-            "Field 'branch_id' is required, expected non-default value (not \"\")!",
-        ),
-        (
-            "POST",
-            "projects/nope/branches".into(),
-            ttl(),
-            404,
-            "NOT_FOUND",
-            "project id not found",
-        ),
-        (
-            "POST",
-            create("dev"),
-            ttl(),
-            400,
-            bad,
-            "branch already exists; branch_name:\"dev\"",
-        ),
-        (
-            "POST",
-            create("new"),
-            json!({"spec": {}}),
-            400,
-            invalid,
-            "Expiration must be specified when creating a branch",
-        ),
-        (
-            "POST",
-            create("new"),
-            Value::Null,
-            400,
-            invalid,
-            "Expiration must be specified when creating a branch",
-        ),
-        (
-            "POST",
-            create("new"),
-            json!({"spec": {"ttl": "2592001s"}}),
-            400,
-            invalid,
-            "requested expiration time exceeds the maximum expiration time",
-        ),
-        (
-            "POST",
-            create("new"),
-            of(dev),
-            400,
-            bad,
-            "Branches with an expiration date cannot have child branches",
-        ),
-        (
-            "POST",
-            create("new"),
-            of("projects/shop/branches/br-quiet-moon-d2x8y1zz"),
-            404,
-            "NOT_FOUND",
-            "branch id not found",
-        ),
-        (
-            "POST",
-            create("new"),
-            of("projects/other/branches/production"),
-            400,
-            invalid,
-            "source_branch field must point to the branch from the same Project",
-        ),
-        (
-            "PATCH",
-            mask("spec.no_such"),
-            ttl(),
-            400,
-            invalid,
-            "Unknown field path in update_mask: 'spec.no_such'",
-        ),
-        (
-            "PATCH",
-            mask("spec.is_protected"),
-            ttl(),
-            400,
-            invalid,
-            "Field 'spec.is_protected' is named in update_mask but not set in the request body",
-        ),
-        (
-            "PATCH",
-            dev.into(),
-            ttl(),
-            400,
-            invalid,
-            "Field 'update_mask' is required, expected non-default value (not \"\")!",
-        ),
-        (
-            "PATCH",
-            format!("{PRODUCTION}?update_mask=spec.expiration"),
-            ttl(),
-            400,
-            bad,
-            "cannot set an expiration date on the default branch",
-        ),
-        (
-            "DELETE",
-            PRODUCTION.into(),
-            Value::Null,
-            400,
-            bad,
-            "Cannot delete root branch 'projects/shop/branches/production'. \
-             Root branches cannot be deleted independently.",
-        ),
-        (
-            "DELETE",
-            "projects/shop/branches/nope".into(),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "branch id not found",
-        ),
-        (
-            "POST",
-            format!("{dev}/undelete"),
-            json!({}),
-            400,
-            bad,
-            "branch is not deleted; branch_name:\"dev\"",
-        ),
-        (
-            "POST",
-            format!("{dev}/endpoints?endpoint_id=two"),
-            json!({"spec": {"endpoint_type": "ENDPOINT_TYPE_READ_WRITE"}}),
-            400,
-            bad,
-            "read_write endpoint already exists",
-        ),
-        (
-            "DELETE",
-            format!("{dev}/endpoints/primary"),
-            Value::Null,
-            400,
-            bad,
-            "Cannot delete read-write endpoint 'projects/shop/branches/dev/endpoints/primary'. \
-             Read-write endpoints cannot be deleted.",
-        ),
-        (
-            "POST",
-            "credentials".into(),
-            json!({}),
-            400,
-            invalid,
-            "Field 'endpoint' is required, expected non-default value (not \"\")!",
-        ),
-        (
-            "POST",
-            "credentials".into(),
-            json!({"endpoint": format!("{dev}/endpoints/nope")}),
-            404,
-            "NOT_FOUND",
-            "endpoint id not found",
-        ),
-        (
-            "POST",
-            "credentials".into(),
-            json!({"endpoint": format!("{dev}/endpoints/primary"), "ttl": "60s"}),
-            400,
-            invalid,
-            "ttl must be between 300s and 3600s",
-        ),
-        (
-            "GET",
-            "snapshots?x=1".into(),
-            Value::Null,
-            404,
-            "ENDPOINT_NOT_FOUND",
-            "No API found for 'GET /postgres/snapshots'",
-        ),
-        (
-            "PUT",
-            dev.into(),
-            Value::Null,
-            404,
-            "ENDPOINT_NOT_FOUND",
-            "No API found for 'PUT /postgres/projects/shop/branches/dev'",
-        ),
-    ];
-    for (method, path, body, status, code, message) in cases {
-        let answer = lake.send(method, &path, body).await;
+    for (request, body, status, code, message) in REFUSALS {
+        let (method, path) = request.split_once(' ').unwrap();
+        let answer = lake.send_text(method, path, body).await;
         let got = (answer.status, answer.code(), answer.message());
-        assert_eq!(got, (status, code, message), "{method} {path}");
+        assert_eq!(got, (*status, *code, *message), "{request} {body}");
         let text = answer.body["message"].as_str().unwrap();
         let trace = text
             .split("[TraceId: ")
             .nth(1)
             .and_then(|rest| rest.strip_suffix(']'));
-        let request_id = answer.body["details"].as_array().unwrap().last().unwrap()["request_id"].as_str();
-        assert_eq!(trace, request_id, "{text}");
+        let details = answer.body["details"].as_array().unwrap();
+        assert_eq!(trace, details.last().unwrap()["request_id"].as_str(), "{text}");
         assert!(trace.is_some_and(|trace| trace.len() == 32), "{text}");
     }
     for wrong in [
@@ -343,12 +152,27 @@ async fn every_rule_refuses_in_the_words_of_the_service() {
         "{",
         "[]",
     ] {
-        let path = format!("/api/2.0/postgres/{}", create("new"));
-        let token = secrecy::ExposeSecret::expose_secret(lake.local.token());
-        let answer = send(lake.local.api_url(), "POST", &path, Some(token), wrong).await;
-        assert_eq!((answer.status, answer.code()), (400, invalid), "{wrong}");
+        let path = "projects/shop/branches?branch_id=new";
+        let answer = lake.send_text("POST", path, wrong).await;
+        assert_eq!((answer.status, answer.code()), (400, INVALID), "{wrong}");
     }
+    let large = format!(r#"{{"spec":{{"x":"{}"}}}}"#, "x".repeat(300_000));
+    let answer = lake
+        .send_text("POST", "projects/shop/branches?branch_id=new", &large)
+        .await;
+    assert_eq!(
+        (answer.status, answer.message()),
+        (413, "the request body is too large")
+    );
     lake.stop().await;
+}
+
+fn ids(body: &Value) -> Vec<&str> {
+    let branches = body["branches"].as_array().unwrap();
+    branches
+        .iter()
+        .map(|branch| branch["branch_id"].as_str().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -358,13 +182,6 @@ async fn branches_come_in_pages_and_go_softly() {
     for id in ["b-1", "b-2", "b-3"] {
         lake.branch(id).await;
     }
-    let ids = |body: &Value| -> Vec<String> {
-        let branches = body["branches"].as_array().unwrap();
-        branches
-            .iter()
-            .map(|b| b["branch_id"].as_str().unwrap().to_owned())
-            .collect()
-    };
     let first = lake
         .ok("GET", "projects/shop/branches?page_size=3", Value::Null)
         .await;
@@ -374,7 +191,7 @@ async fn branches_come_in_pages_and_go_softly() {
     let last = lake.ok("GET", &path, Value::Null).await;
     assert_eq!(
         (ids(&last), &last["next_page_token"]),
-        (vec!["production".to_owned()], &Value::Null)
+        (vec!["production"], &Value::Null)
     );
 
     let path = "projects/shop/branches/b-2";
@@ -424,7 +241,7 @@ async fn renewals_masks_and_settings_take_effect() {
     lake.project().await;
     lake.branch("dev").await;
     let dev = "projects/shop/branches/dev";
-    let in_a_day = (lake.clock.now() + std::time::Duration::from_secs(86_400)).to_rfc3339();
+    let in_a_day = (lake.clock.now() + std::time::Duration::from_hours(24)).to_rfc3339();
     let body = json!({"name": dev, "spec": {"expire_time": in_a_day}});
     let renewed = lake
         .ok("PATCH", &format!("{dev}?update_mask=spec.expiration"), body)
@@ -521,7 +338,7 @@ async fn without_the_token_there_is_nothing_but_the_way_in() {
     let access = token.body["access_token"].as_str().unwrap();
     let me = send(url, "GET", "/api/2.0/preview/scim/v2/Me", Some(access), "").await;
     assert_eq!(me.body["userName"], USER);
-    lake.clock.advance(std::time::Duration::from_secs(3600));
+    lake.clock.advance(std::time::Duration::from_hours(1));
     let me = send(url, "GET", "/api/2.0/preview/scim/v2/Me", Some(access), "").await;
     assert_eq!(me.status, 401, "an access token expires");
     let form = form.replace(&value("client_secret"), "wrong");

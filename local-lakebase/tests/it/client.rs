@@ -8,7 +8,7 @@ use lakebase_api::{
 
 use crate::lake::{Lake, USER};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn client(lake: &Lake) -> Client {
     let workspace = Workspace {
@@ -37,7 +37,7 @@ async fn a_branch_lives_from_create_to_delete() {
     assert_eq!(made.name, project);
 
     let spec = BranchSpec {
-        ttl: Some(ProtoDuration(6 * Duration::from_secs(3600))),
+        ttl: Some(ProtoDuration(6 * Duration::from_hours(1))),
         ..BranchSpec::default()
     };
     let operation = client.create_branch(&project, "dev", &spec).await.unwrap();
@@ -59,14 +59,14 @@ async fn a_branch_lives_from_create_to_delete() {
     );
 
     let renewed = client
-        .renew_branch(&name, lake.clock.now() + Duration::from_secs(7200))
+        .renew_branch(&name, lake.clock.now() + Duration::from_hours(2))
         .await
         .unwrap();
     let renewed = client.wait(renewed, PATIENCE).await.unwrap();
     assert!(renewed.status.expire_time < branch.status.expire_time);
     let endpoint = client.list_endpoints(&name).await.unwrap().remove(0);
     client
-        .update_endpoint_suspend(&endpoint.name, Duration::from_secs(300))
+        .update_endpoint_suspend(&endpoint.name, Duration::from_mins(5))
         .await
         .unwrap();
     let credential = client.generate_credential(&endpoint.name, None).await.unwrap();

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::lake::{Lake, until};
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 #[tokio::test]
 async fn a_branch_expires_can_come_back_and_is_purged_in_the_end() {

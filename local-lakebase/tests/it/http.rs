@@ -6,26 +6,26 @@ use tokio::net::TcpStream;
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Value,
 }
 
 impl Answer {
     /// The message of a refusal, without its trace id.
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         let message = self.body["message"].as_str().unwrap_or_default();
         message.split(" [TraceId: ").next().unwrap_or_default()
     }
 
-    pub fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.body["error_code"].as_str().unwrap_or_default()
     }
 }
 
 /// Sends one request and reads the answer by its `Content-Length`.
-pub async fn send(url: &str, method: &str, path: &str, token: Option<&str>, body: &str) -> Answer {
+pub(crate) async fn send(url: &str, method: &str, path: &str, token: Option<&str>, body: &str) -> Answer {
     let host = url.strip_prefix("http://").expect("the API is served over http");
     let mut stream = TcpStream::connect(host).await.unwrap();
     let auth = token.map_or(String::new(), |token| {
@@ -55,7 +55,7 @@ pub async fn send(url: &str, method: &str, path: &str, token: Option<&str>, body
 }
 
 /// Finds a header in a head of lower-case letters.
-pub fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let lines = head.lines().filter_map(|line| line.split_once(": "));
     lines
         .filter(|(key, _)| *key == name)

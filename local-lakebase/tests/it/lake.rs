@@ -12,25 +12,25 @@ use tokio::time::Instant;
 
 use crate::http::{Answer, send};
 
-pub const USER: &str = "jane.doe@example.com";
+pub(crate) const USER: &str = "jane.doe@example.com";
 
-pub struct Lake {
-    pub local: LocalLakebase,
-    pub clock: Clock,
-    pub dir: TempDir,
-    pub limits: Limits,
+pub(crate) struct Lake {
+    pub(crate) local: LocalLakebase,
+    pub(crate) clock: Clock,
+    pub(crate) dir: TempDir,
+    pub(crate) limits: Limits,
 }
 
 /// What `psql` came to.
 #[derive(Debug)]
-pub struct Said {
-    pub ok: bool,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Said {
+    pub(crate) ok: bool,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Lake {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let limits = Limits {
             sweep_period: Duration::from_millis(100),
             ..Limits::default()
@@ -38,7 +38,7 @@ impl Lake {
         Self::start_with(limits).await
     }
 
-    pub async fn start_with(limits: Limits) -> Self {
+    pub(crate) async fn start_with(limits: Limits) -> Self {
         let (dir, clock) = (open_dir(), Clock::default());
         let local = LocalLakebase::start_at(config(&dir, &limits), clock.clone())
             .await
@@ -52,45 +52,50 @@ impl Lake {
     }
 
     /// Stops it and starts it again on the same directory.
-    pub async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         self.local.stop().await;
         let config = config(&self.dir, &self.limits);
         let local = LocalLakebase::start_at(config, self.clock.clone()).await.unwrap();
         Self { local, ..self }
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.local.stop().await;
     }
 
-    pub fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         config(&self.dir, &self.limits)
     }
 
     /// Sends a request below `/api/2.0/postgres/`.
-    pub async fn send(&self, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> Answer {
         let body = if body.is_null() {
             String::new()
         } else {
             body.to_string()
         };
-        let path = format!("/api/2.0/postgres/{path}");
-        let token = self.local.token().expose_secret();
-        send(self.local.api_url(), method, &path, Some(token), &body).await
+        self.send_text(method, path, &body).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    /// Sends a request below `/api/2.0/postgres/` with whatever body.
+    pub(crate) async fn send_text(&self, method: &str, path: &str, body: &str) -> Answer {
+        let path = format!("/api/2.0/postgres/{path}");
+        let token = self.local.token().expose_secret();
+        send(self.local.api_url(), method, &path, Some(token), body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, Value::Null).await
     }
 
     /// Sends a request that must succeed.
-    pub async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
         let answer = self.send(method, path, body).await;
         assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
         answer.body
     }
 
-    pub async fn project(&self) {
+    pub(crate) async fn project(&self) {
         self.ok(
             "POST",
             "projects?project_id=shop",
@@ -100,14 +105,14 @@ impl Lake {
     }
 
     /// Makes a branch of production that lives for six hours.
-    pub async fn branch(&self, id: &str) -> Value {
+    pub(crate) async fn branch(&self, id: &str) -> Value {
         let path = format!("projects/shop/branches?branch_id={id}");
         let operation = self.ok("POST", &path, json!({"spec": {"ttl": "21600s"}})).await;
         operation["response"].clone()
     }
 
     /// Makes a password for a branch's endpoint.
-    pub async fn password(&self, branch: &str) -> String {
+    pub(crate) async fn password(&self, branch: &str) -> String {
         let endpoint = format!("projects/shop/branches/{branch}/endpoints/primary");
         let credential = self
             .ok("POST", "credentials", json!({"endpoint": endpoint}))
@@ -116,7 +121,7 @@ impl Lake {
     }
 
     /// Returns host and port of a branch's endpoint.
-    pub async fn address(&self, branch: &str) -> (String, u16) {
+    pub(crate) async fn address(&self, branch: &str) -> (String, u16) {
         let path = format!("projects/shop/branches/{branch}/endpoints/primary");
         let endpoint = self.ok("GET", &path, Value::Null).await;
         let hosts = &endpoint["status"]["hosts"];
@@ -127,7 +132,7 @@ impl Lake {
     }
 
     /// Runs SQL on a branch as its owner, with a fresh password.
-    pub async fn sql(&self, branch: &str, sql: &str) -> String {
+    pub(crate) async fn sql(&self, branch: &str, sql: &str) -> String {
         let password = self.password(branch).await;
         let said = self.psql(branch, &password, "", sql).await;
         assert!(said.ok, "{sql}: {}", said.err);
@@ -135,7 +140,7 @@ impl Lake {
     }
 
     /// Runs `psql` against a branch's endpoint; `more` adds to the connection string.
-    pub async fn psql(&self, branch: &str, password: &str, more: &str, sql: &str) -> Said {
+    pub(crate) async fn psql(&self, branch: &str, password: &str, more: &str, sql: &str) -> Said {
         let (host, port) = self.address(branch).await;
         let ca = self.local.ca_file().display();
         let connection = format!(
@@ -146,7 +151,7 @@ impl Lake {
     }
 }
 
-pub async fn psql(connection: &str, password: &str, sql: &str) -> Said {
+pub(crate) async fn psql(connection: &str, password: &str, sql: &str) -> Said {
     let output = Command::new("psql")
         .args([
             "-X",
@@ -174,7 +179,7 @@ pub async fn psql(connection: &str, password: &str, sql: &str) -> Said {
 }
 
 /// Waits until something is so, and fails if it takes too long.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so().await {
         assert!(Instant::now() < deadline, "waited too long: {what}");

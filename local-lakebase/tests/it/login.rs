@@ -102,7 +102,7 @@ async fn a_token_is_checked_for_its_age_at_login_only() {
         lake_ref.sql("production", sql).await == "1"
     })
     .await;
-    lake.clock.advance(Duration::from_secs(3600));
+    lake.clock.advance(Duration::from_hours(1));
     let said = psql(&connection, &token, "SELECT 1").await;
     assert!(
         !said.ok && said.err.contains("password authentication failed"),

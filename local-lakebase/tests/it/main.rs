@@ -1,5 +1,7 @@
 //! Local Lakebase as its users meet it: over HTTP, and over PostgreSQL's protocol with a real `psql`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod api;
 mod client;
 mod expiry;

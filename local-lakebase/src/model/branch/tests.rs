@@ -6,7 +6,7 @@ use lakebase_api::ProtoDuration;
 use super::*;
 use crate::model::project;
 
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 fn now() -> DateTime<Utc> {
     "2026-08-01T10:00:00Z".parse().unwrap()
@@ -76,7 +76,7 @@ fn created(branches: &[BranchRecord], spec: &BranchSpec) -> Result<BranchRecord,
         branches,
     };
     match create(&family, draft("new"), spec, false, &Limits::default())? {
-        Creation::Fork { branch, .. } => Ok(branch),
+        Creation::Fork { branch, .. } => Ok(*branch),
         Creation::Update(_) => panic!("nothing was to be replaced"),
     }
 }
