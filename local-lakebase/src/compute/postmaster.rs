@@ -156,9 +156,11 @@ impl Postmaster {
     }
 
     fn signal(&self, signal: Signal) {
-        if self.is_alive() {
+        if self.is_alive()
+            && let Err(error) = kill_process(self.pid, signal)
+        {
             // It may have ended this very moment.
-            drop(kill_process(self.pid, signal));
+            tracing::debug!(%error, ?signal, "cannot signal a postmaster");
         }
     }
 
