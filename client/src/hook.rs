@@ -17,9 +17,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
 
-/// How long the daemon may take to say its first word. A little under 50 ms, so that the whole process stays below that
-/// also when the daemon is stopped.
-const FIRST_WORD: Duration = Duration::from_millis(45);
+/// How long the daemon may take to say its first word. Below 50 ms, so that the whole process ends by then also when the
+/// daemon is stopped.
+const FIRST_WORD: Duration = Duration::from_millis(40);
 /// No path or argument of git's is longer (`PATH_MAX`); what is, stays out.
 const LONGEST: usize = 4096;
 
