@@ -44,8 +44,6 @@ pub(crate) enum Durability {
 pub(crate) struct Fork {
     /// The place in the source's log that the child starts from.
     pub(crate) lsn: String,
-    /// Whether the source was asleep, and stayed so.
-    pub(crate) was_asleep: bool,
     /// How long it took.
     pub(crate) took: Duration,
 }
@@ -60,7 +58,7 @@ pub(crate) enum ComputeState {
 }
 
 /// What `recover` did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// Postmasters that were running already, and go on.
     pub(crate) adopted: usize,
@@ -149,9 +147,17 @@ struct Shared {
 impl Engine {
     /// Finds PostgreSQL and prepares the data directory. Starts nothing.
     pub(crate) async fn open(config: EngineConfig) -> Result<Self, EngineError> {
-        let postgres = Postgres::find(config.pg_bindir.as_deref())?;
-        let layout = Layout::prepare(&config.data_dir, RunAs::find()?)?;
-        let computes = Computes::new(postgres.clone(), layout.clone(), config.suspend_timeout);
+        let EngineConfig {
+            data_dir,
+            pg_bindir,
+            suspend_timeout,
+        } = config;
+        let prepared = storage::blocking(move || {
+            let postgres = Postgres::find(pg_bindir.as_deref())?;
+            Ok::<_, EngineError>((postgres, Layout::prepare(&data_dir, RunAs::find()?)?))
+        });
+        let (postgres, layout) = prepared.await?;
+        let computes = Computes::new(postgres.clone(), layout.clone(), suspend_timeout);
         let shared = Shared {
             postgres,
             layout,
@@ -196,25 +202,23 @@ impl Engine {
         let started = Instant::now();
         let layout = &self.shared.layout;
         let compute = self.shared.computes.of(source)?;
-        let (lsn, was_asleep) = match compute.hold_if_asleep().await? {
-            Some(_asleep) => {
-                storage::copy_stopped(layout, &Source::Branch(source.clone()), child, durability).await?;
-                (
-                    storage::last_checkpoint(&self.shared.postgres, &layout.pgdata(child)).await?,
-                    true,
-                )
-            }
-            None => {
-                let session = self.connect(source).await?;
-                let lsn = storage::copy_live(layout, &session.socket_dir, source, child, durability).await?;
-                (lsn, false)
-            }
+        let (lsn, was_asleep) = if let Some(_asleep) = compute.hold_if_asleep().await? {
+            let from = Source::Branch(source.clone());
+            storage::copy_stopped(layout, &from, child, durability).await?;
+            (
+                storage::last_checkpoint(&self.shared.postgres, &layout.pgdata(child)).await?,
+                true,
+            )
+        } else {
+            let session = self.connect(source).await?;
+            (
+                storage::copy_live(layout, &session.socket_dir, source, child, durability).await?,
+                false,
+            )
         };
-        Ok(Fork {
-            lsn,
-            was_asleep,
-            took: started.elapsed(),
-        })
+        let took = started.elapsed();
+        tracing::debug!(source = %source.uid, child = %child.uid, lsn, was_asleep, ?took, "forked");
+        Ok(Fork { lsn, took })
     }
 
     /// Stops a branch's compute and removes its data. Of what is gone already it takes no notice.
@@ -223,7 +227,7 @@ impl Engine {
             compute.stop().await;
         }
         self.shared.computes.forget(key);
-        storage::discard(&self.shared.layout, key).await
+        storage::discard(&self.shared.layout, key)
     }
 
     /// Returns a session with the branch's compute, which is woken if it sleeps. While the session lives, it stays awake.
@@ -272,7 +276,8 @@ impl Engine {
     /// those of branches that are no longer known are stopped.
     pub(crate) async fn recover(&self, known: &[BranchKey]) -> Result<Recovered, EngineError> {
         let known: BTreeSet<&BranchKey> = known.iter().collect();
-        let mut recovered = Recovered::default();
+        let swept = storage::sweep(&self.shared.layout).await?;
+        let mut recovered = Recovered { adopted: 0, swept };
         for key in storage::branches(&self.shared.layout)? {
             let compute = self.shared.computes.of(&key)?;
             let is_running = compute.adopt().await;
@@ -284,7 +289,6 @@ impl Engine {
                 recovered.swept += 1;
             }
         }
-        recovered.swept += storage::sweep(&self.shared.layout).await?;
         Ok(recovered)
     }
 

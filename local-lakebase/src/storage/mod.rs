@@ -22,6 +22,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use tree::Skip;
 
+/// The extension of a directory that is being made.
+const HALF_MADE: &str = "tmp";
+
 /// What a stopped data directory is copied from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
@@ -80,8 +83,14 @@ async fn new_branch<T>(
 /// The name under which a directory is made.
 pub(crate) fn half_made(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".tmp");
+    name.push(format!(".{HALF_MADE}"));
     path.with_file_name(name)
+}
+
+fn is_half_made(name: &str) -> bool {
+    Path::new(name)
+        .extension()
+        .is_some_and(|extension| extension == HALF_MADE)
 }
 
 /// Gives a directory that is complete its name, durably.
@@ -105,7 +114,7 @@ pub(crate) fn branches(layout: &Layout) -> Result<Vec<BranchKey>, EngineError> {
                 project: project.clone(),
                 uid,
             };
-            if !key.uid.ends_with(".tmp") {
+            if !is_half_made(&key.uid) {
                 keys.push(key);
             }
         }
@@ -114,7 +123,7 @@ pub(crate) fn branches(layout: &Layout) -> Result<Vec<BranchKey>, EngineError> {
 }
 
 /// Removes a branch's directory: out of the way at once, from the disk in the background.
-pub(crate) async fn discard(layout: &Layout, key: &BranchKey) -> Result<(), EngineError> {
+pub(crate) fn discard(layout: &Layout, key: &BranchKey) -> Result<(), EngineError> {
     let path = layout.branch(key);
     let trash = layout
         .trash()
@@ -140,7 +149,7 @@ pub(crate) async fn sweep(layout: &Layout) -> Result<usize, EngineError> {
         left.extend(
             subdirs(&dir)?
                 .into_iter()
-                .filter(|(name, _)| name.ends_with(".tmp"))
+                .filter(|(name, _)| is_half_made(name))
                 .map(|(_, path)| path),
         );
     }
@@ -192,7 +201,7 @@ fn subdirs(dir: &Path) -> Result<Vec<(String, PathBuf)>, EngineError> {
 }
 
 /// Runs something that waits for the disk.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
