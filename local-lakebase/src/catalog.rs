@@ -1,6 +1,9 @@
 //! What survives a restart: the only user of SQL here. It keeps no secret and no rule; what may be written is decided
 //! before it gets here.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,6 +13,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{SqliteConnection, SqlitePool};
 
 use crate::model::record::{BranchRecord, EndpointRecord, ProjectRecord};
+use crate::private_file;
 
 /// Says that the catalog cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,7 @@ pub(crate) struct Catalog {
 impl Catalog {
     /// Opens the catalog in this file, and makes it if there is none.
     pub(crate) async fn open(file: &Path) -> Result<Self, CatalogError> {
+        private(file).map_err(sqlx::Error::Io)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -181,6 +186,13 @@ impl Catalog {
         }
         Ok(transaction.commit().await?)
     }
+}
+
+/// Makes the file before SQLite does, so that only its owner reads it; SQLite's other files take after it.
+fn private(file: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(private_file::SECRET);
+    options.open(file).map(drop)
 }
 
 async fn save_project(db: &mut SqliteConnection, project: &ProjectRecord) -> Result<(), sqlx::Error> {

@@ -140,22 +140,28 @@ impl LocalLakebase {
             limits: config.limits.clone(),
             running: control::Running::default(),
         });
-        control
-            .open_all()
-            .await
-            .map_err(|error| StartError::Engine(error.message.into()))?;
-        let config_file = write_profiles(dir, &control).map_err(in_dir)?;
         let local = Self {
             data_dir: dir.clone(),
-            config_file,
+            config_file: dir.join("databrickscfg"),
             ca_file,
             control,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             _lock: lock,
         };
+        local.bring_back().await?;
         local.spawn(api);
         Ok(local)
+    }
+
+    /// Opens the doors of all branches and tells tools where the API is.
+    async fn bring_back(&self) -> Result<(), StartError> {
+        let opened = self.control.open_all().await;
+        opened.map_err(|error| StartError::Engine(error.message.into()))?;
+        write_profiles(&self.config_file, &self.control).map_err(|source| StartError::Directory {
+            dir: self.data_dir.clone(),
+            source,
+        })
     }
 
     fn spawn(&self, api: TcpListener) {
@@ -215,9 +221,12 @@ impl LocalLakebase {
     }
 }
 
+/// Dropped without [`LocalLakebase::stop`], it serves nobody any more; its computes run on and are adopted by the next
+/// start.
 impl Drop for LocalLakebase {
     fn drop(&mut self) {
         self.stop.cancel();
+        self.control.listeners.hang_up();
     }
 }
 
@@ -276,6 +285,10 @@ fn engine_error(error: EngineError) -> StartError {
 
 async fn listen(config: &Config, catalog: &Catalog) -> Result<TcpListener, StartError> {
     let mut addr = config.api_addr;
+    if !addr.ip().is_loopback() {
+        let source = io::Error::other("the API is not encrypted and only served on a loopback address");
+        return Err(StartError::Listen { addr, source });
+    }
     let before = catalog
         .setting(API_PORT)
         .await?
@@ -306,8 +319,7 @@ async fn workspace_id(catalog: &Catalog) -> Result<String, CatalogError> {
     Ok(id)
 }
 
-fn write_profiles(dir: &Path, control: &Control) -> io::Result<PathBuf> {
-    let file = dir.join("databrickscfg");
+fn write_profiles(file: &Path, control: &Control) -> io::Result<()> {
     let (id, secret) = control.identity.client();
     let text = format!(
         "[local]\nhost = {host}\ntoken = {token}\n\n\
@@ -316,6 +328,5 @@ fn write_profiles(dir: &Path, control: &Control) -> io::Result<PathBuf> {
         token = control.identity.token.expose_secret(),
         secret = secret.expose_secret(),
     );
-    private_file::write(&file, text.as_bytes(), private_file::SECRET)?;
-    Ok(file)
+    private_file::write(file, text.as_bytes(), private_file::SECRET)
 }

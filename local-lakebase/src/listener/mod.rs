@@ -158,9 +158,14 @@ impl Listeners {
         self.0.shared_port.get().copied()
     }
 
+    /// Closes all doors and waits for nothing.
+    pub(crate) fn hang_up(&self) {
+        self.0.stop.cancel();
+    }
+
     /// Closes all doors and waits for their sessions to end.
     pub(crate) async fn stop(&self) {
-        self.0.stop.cancel();
+        self.hang_up();
         self.0.tasks.close();
         self.0.tasks.wait().await;
     }

@@ -84,10 +84,12 @@ impl Authority {
         let certificate: CertificateDer<'static> = params.signed_by(&key, &self.issuer)?.der().clone();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_single_cert(vec![certificate], key)?;
+        // No client of PostgreSQL resumes TLS sessions; tickets would only cost time at each login.
+        config.send_tls13_tickets = 0;
         Ok(Arc::new(config))
     }
 }

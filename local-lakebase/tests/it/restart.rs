@@ -4,7 +4,7 @@ use local_lakebase::{LocalLakebase, StartError};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use crate::lake::Lake;
+use crate::lake::{Lake, until};
 
 #[tokio::test]
 async fn everything_is_where_it_was() {
@@ -98,8 +98,91 @@ async fn only_the_owner_reads_the_secrets() {
         let open = entry.metadata().unwrap().permissions().mode() & 0o077 != 0;
         let content = std::fs::read(entry.path()).unwrap();
         let holds = |secret: &[u8]| content.windows(secret.len()).any(|window| window == secret);
-        let secret = holds(token.as_bytes()) || holds(b"PRIVATE KEY") || entry.file_name() == "signing.key";
+        let name = entry.file_name().into_string().unwrap();
+        let private = name == "signing.key" || name.starts_with("catalog.db");
+        let secret = private || holds(token.as_bytes()) || holds(b"PRIVATE KEY");
         assert!(!(open && secret), "{}", entry.path().display());
     }
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn a_branch_that_cannot_be_made_leaves_nothing_behind() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    let production = lake.get("projects/shop/branches/production").await.body;
+    let lake = lake.restart().await;
+    let uid = production["uid"].as_str().unwrap();
+    let data = lake.local.data_dir().join("projects/shop").join(uid);
+    let aside = lake.local.data_dir().join("aside");
+    std::fs::rename(&data, &aside).unwrap();
+    let path = "projects/shop/branches?branch_id=dev";
+    let body = || serde_json::json!({"spec": {"ttl": "3600s"}});
+    let failed = lake.send("POST", path, body()).await;
+    assert_eq!(
+        (failed.status, failed.code()),
+        (500, "INTERNAL_ERROR"),
+        "{failed:?}"
+    );
+    assert!(
+        failed.message().starts_with("cannot create the branch: "),
+        "{failed:?}"
+    );
+    assert_eq!(lake.get("projects/shop/branches/dev").await.status, 404);
+    std::fs::rename(&aside, &data).unwrap();
+    lake.ok("POST", path, body()).await;
+    assert_eq!(lake.sql("dev", "SELECT 1").await, "1");
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn a_change_goes_to_its_end_though_its_caller_hung_up() {
+    use tokio::io::AsyncWriteExt;
+    let lake = Lake::start().await;
+    lake.project().await;
+    let host = lake.local.api_url().strip_prefix("http://").unwrap();
+    let token = lake.local.token().expose_secret();
+    let body = r#"{"spec":{"ttl":"3600s"}}"#;
+    let request = format!(
+        "POST /api/2.0/postgres/projects/shop/branches?branch_id=dev HTTP/1.1\r\nHost: {host}\r\n\
+         Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    until("the branch is under way", || async { under_way(&lake) }).await;
+    drop(stream);
+    until("the branch is there", || async {
+        lake.get("projects/shop/branches/dev").await.status == 200
+    })
+    .await;
+    assert_eq!(lake.sql("dev", "SELECT 1").await, "1");
+    lake.stop().await;
+}
+
+/// Says whether a second data directory has appeared.
+fn under_way(lake: &Lake) -> bool {
+    let branches = std::fs::read_dir(lake.local.data_dir().join("projects/shop")).unwrap();
+    branches.count() > 1
+}
+
+#[tokio::test]
+async fn requests_at_the_same_time_do_not_get_in_each_others_way() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    let create = |id: &'static str| {
+        let path = format!("projects/shop/branches?branch_id={id}");
+        let lake = &lake;
+        async move {
+            lake.send("POST", &path, serde_json::json!({"spec": {"ttl": "3600s"}}))
+                .await
+        }
+    };
+    let (one, same, other) = tokio::join!(create("one"), create("one"), create("two"));
+    let mut statuses = [one.status, same.status];
+    statuses.sort_unstable();
+    assert_eq!((statuses, other.status), ([200, 400], 200));
+    let lost = if one.status == 400 { &one } else { &same };
+    assert_eq!(lost.message(), "branch already exists; branch_name:\"one\"");
     lake.stop().await;
 }
