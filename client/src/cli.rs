@@ -17,10 +17,10 @@ Exit codes:
   1  failed
   2  wrong usage
   3  the daemon is not running, or does not answer
-  4  this directory is in no registered repository, or its lakebase.config is missing or wrong
+  4  no registered repository here, or its lakebase.config is missing or wrong
   5  the branch is not ready
-`lakebase run` and `lakebase psql` end with the exit code of their command; 127: there is no such command, 126: it cannot
-be started.";
+`run` and `psql` end with the exit code of their command; 127: there is no such
+command, 126: it cannot be started.";
 
 /// Gives every git worktree its own Lakebase (PostgreSQL) branch.
 #[derive(Debug, Parser)]
@@ -48,7 +48,6 @@ enum Command {
     Status,
     /// List the branches as a tree, with the worktrees on them
     Ls(ls::Args),
-    /// Print the variables that lead to this worktree's branch: eval "$(lakebase env)"
     Env(env::Args),
     /// Run a command with the variables that lead to this worktree's branch
     Run(run::Args),
@@ -59,7 +58,6 @@ enum Command {
     /// Install or remove git's post-checkout hook
     #[command(subcommand)]
     Hook(hook::Command),
-    /// Print completions for a shell
     Completions(completions::Args),
 }
 

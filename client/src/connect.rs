@@ -8,7 +8,7 @@ use lakebase_proto::v1::{
     Credential, DaemonInfo, GetCredentialRequest, GetDaemonInfoRequest, ListRepositoriesRequest,
     ListWorktreesRequest, ReconcileRequest, RegisterRepositoryRequest, Repository, ShutdownRequest, Worktree,
 };
-use lakebase_proto::{PROTOCOL, SocketEnv, connect, socket_path};
+use lakebase_proto::{ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
 use std::cmp::Ordering;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,12 @@ pub(crate) struct Session {
 /// Returns where the daemon listens.
 pub(crate) fn socket() -> Result<PathBuf, Failure> {
     Ok(socket_path(&SocketEnv::from_process())?)
+}
+
+/// Says that no daemon runs. One that hangs does run.
+pub(crate) async fn nobody_listens() -> Result<bool, Failure> {
+    let connected = connect(&socket()?, PROMPT).await;
+    Ok(matches!(connected, Err(ConnectError::NotRunning(_))))
 }
 
 impl Session {

@@ -36,6 +36,14 @@ pub(crate) fn print(line: impl Display) -> io::Result<()> {
     writeln!(anstream::stdout(), "{line}")
 }
 
+/// Prints the answer as it is, for another program.
+///
+/// # Errors
+/// When nobody reads any more.
+pub(crate) fn print_raw(text: &[u8]) -> io::Result<()> {
+    io::stdout().write_all(text)
+}
+
 /// Prints the answer as JSON.
 ///
 /// # Errors

@@ -1,10 +1,12 @@
 //! `lakebase completions`: a script that teaches a shell the commands.
 
+use crate::terminal;
 use clap_complete::Shell;
-use std::io::{self, Write};
 
-/// How to load them: bash: `source <(lakebase completions bash)` in ~/.bashrc; zsh: the same in ~/.zshrc; fish:
-/// `lakebase completions fish > ~/.config/fish/completions/lakebase.fish`
+/// Print completions for a shell
+///
+/// For bash, put `source <(lakebase completions bash)` into ~/.bashrc; for zsh the same with `zsh` into ~/.zshrc; for fish,
+/// write the output to ~/.config/fish/completions/lakebase.fish.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The shell
@@ -14,6 +16,5 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, command: &mut clap::Command) -> anyhow::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "lakebase", &mut script);
-    io::stdout().write_all(&script)?;
-    Ok(())
+    Ok(terminal::print_raw(&script)?)
 }

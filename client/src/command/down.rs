@@ -1,10 +1,9 @@
 //! `lakebase down`: asks the daemon to end, and waits until it has.
 
-use crate::connect::{self, Session};
+use crate::connect::{Session, nobody_listens};
 use crate::daemon;
 use crate::failure::{Exit, Failure};
 use crate::terminal::{self, Output};
-use lakebase_proto::{ConnectError, connect};
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -20,31 +19,21 @@ struct Stopped {
 }
 
 pub(crate) async fn run(output: Output) -> anyhow::Result<()> {
-    let Some(session) = open().await? else {
+    if nobody_listens().await? {
         return tell(output, None);
-    };
+    }
+    let session = Session::try_open(PATIENCE).await?;
     let pid = session.info.pid;
     session.shutdown().await?;
     gone(pid).await?;
     tell(output, Some(pid))
 }
 
-/// Connects, or finds that there is nothing to stop.
-async fn open() -> anyhow::Result<Option<Session>> {
-    let socket = connect::socket()?;
-    if let Err(ConnectError::NotRunning(_)) = connect(&socket, PATIENCE).await {
-        return Ok(None);
-    }
-    Ok(Some(Session::try_open(PATIENCE).await?))
-}
-
 /// Waits until nobody listens and the process is gone: then another can be started.
 async fn gone(pid: i32) -> anyhow::Result<()> {
-    let socket = connect::socket()?;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let is_quiet = matches!(connect(&socket, LOOK).await, Err(ConnectError::NotRunning(_)));
-        if is_quiet && !daemon::is_alive(pid) {
+        if nobody_listens().await? && !daemon::is_alive(pid) {
             return Ok(());
         }
         if Instant::now() >= deadline {

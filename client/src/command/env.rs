@@ -6,9 +6,8 @@ use crate::terminal::{self, Output};
 use crate::variables;
 use clap::ValueEnum;
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
-/// Prints the variables that lead to this worktree's branch: `eval "$(lakebase env)"`
+/// Print the variables that lead to this worktree's branch: eval "$(lakebase env)"
 ///
 /// They are `DATABASE_URL`, and for PostgreSQL's own clients PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE and
 /// PGSSLROOTCERT. In a shell, variables that would lead elsewhere are unset.
@@ -44,8 +43,8 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         args.format
     };
     match format {
-        Format::Sh => io::stdout().write_all(variables.to_sh()?.as_bytes())?,
-        Format::Dotenv => io::stdout().write_all(variables.to_dotenv().as_bytes())?,
+        Format::Sh => terminal::print_raw(variables.to_sh()?.as_bytes())?,
+        Format::Dotenv => terminal::print_raw(variables.to_dotenv().as_bytes())?,
         Format::Json => terminal::print_json(&variables.set.iter().cloned().collect::<BTreeMap<_, _>>())?,
     }
     Ok(())

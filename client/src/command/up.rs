@@ -1,6 +1,6 @@
 //! `lakebase up`: starts the daemon and waits until it answers.
 
-use crate::connect::Session;
+use crate::connect::{Session, nobody_listens};
 use crate::daemon::{self, Started};
 use crate::failure::{Exit, Failure};
 use crate::json;
@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// One that runs already has no such excuse.
+const PROMPT: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
@@ -23,10 +25,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
-    match Session::try_open(PATIENCE).await {
-        Ok(session) => return tell(output, &session, "is running already"),
-        Err(failure) if failure.is_not_running() => {}
-        Err(failure) => return Err(failure.into()),
+    if !nobody_listens().await? {
+        let session = Session::try_open(PROMPT).await?;
+        return tell(output, &session, "is running already");
     }
     if args.foreground {
         let error = daemon::command().arg("--log-stderr").exec();

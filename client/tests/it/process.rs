@@ -102,3 +102,15 @@ fn a_missing_daemon_is_named() {
     assert!(text.contains("cannot start `lakebased`"), "{text}");
     assert!(text.contains("hint: install `lakebased`"), "{text}");
 }
+
+#[test]
+fn a_daemon_that_hangs_is_not_started_a_second_time() {
+    let scene = Scene::new();
+    let _listening = std::os::unix::net::UnixListener::bind(scene.socket()).expect("bind");
+    let marker = scene.dir().join("started");
+    let script = format!("#!/bin/sh\n: > {}\n", marker.display());
+    let (code, text) = failure(installed(&scene, &script).arg("up"));
+    assert_eq!(code, 3);
+    assert!(text.contains("hint: it runs but does not answer"), "{text}");
+    assert!(!marker.exists());
+}
