@@ -42,7 +42,10 @@ pub(crate) struct RepositoryView {
     /// `local`, or the origin of a workspace; empty until one was reached.
     pub(crate) service: String,
     pub(crate) watch_mode: WatchMode,
+    /// What a person should know.
     pub(crate) problems: Vec<Problem>,
+    /// What kept the last pass from its end; it is one of the problems.
+    pub(crate) hindrance: Option<Problem>,
     pub(crate) worktrees: Vec<WorktreeView>,
     /// The number of the last pass that ended, so that a caller can wait for one that began after its call.
     pub(crate) passes: u64,
@@ -166,6 +169,7 @@ impl RepositoryView {
             service: String::new(),
             watch_mode: WatchMode::default(),
             problems: vec![],
+            hindrance: None,
             worktrees: vec![],
             passes: 0,
             is_settled: false,

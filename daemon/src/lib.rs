@@ -98,7 +98,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     // Early, so that `status` can tell what Local Lakebase lacks before somebody needs it.
     let warming = service.services.clone();
     tasks.spawn(async move { warming.warm_up().await });
-    controller.set_repositories(ledger.repositories().await?).await;
+    let rows = ledger.repositories().await?;
+    for row in &rows {
+        // Shown before the first call is answered: "not looked at yet" is not "not registered".
+        service.lookup.board.publish(reconcile::unseen(row).await);
+    }
+    controller.set_repositories(rows).await;
     tracing::info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
 
     let services = service.services.clone();

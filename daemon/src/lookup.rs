@@ -122,9 +122,12 @@ pub(crate) fn not_ready(view: &RepositoryView, worktree: Option<&WorktreeView>) 
         Some(Standing::Blocked) => Reason::Blocked,
         _ => Reason::NotReady,
     };
+    let unconfigured = view.problems.first().filter(|_| view.settings.is_none());
     let problem = worktree
-        .and_then(|worktree| worktree.problem.clone())
-        .or_else(|| view.problems.first().cloned());
+        .and_then(|worktree| worktree.problem.as_ref())
+        .or(view.hindrance.as_ref())
+        .or(unconfigured)
+        .cloned();
     match (problem, worktree) {
         (Some(Problem { message, fix }), _) => status(reason, message, fix),
         (None, Some(worktree)) => {
@@ -146,5 +149,5 @@ pub(crate) fn not_ready(view: &RepositoryView, worktree: Option<&WorktreeView>) 
 
 /// Says whether waiting longer can help without anybody doing something.
 pub(crate) fn is_hopeless(view: &RepositoryView, worktree: &WorktreeView) -> bool {
-    worktree.standing == Standing::Blocked || view.settings.is_none() || !view.problems.is_empty()
+    worktree.standing == Standing::Blocked || view.settings.is_none() || view.hindrance.is_some()
 }

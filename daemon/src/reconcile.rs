@@ -80,13 +80,15 @@ impl Reconciler {
             Ok(outcome) => outcome,
             Err(stop) => {
                 tracing::warn!(error = chain(&stop), "a pass stopped; it is tried again");
-                view.problems.push(match stop {
+                let problem = match stop {
                     Stop::Problem(problem) => problem,
                     Stop::Ledger(error) => Problem {
                         message: chain(&error),
                         fix: "see the daemon's log".into(),
                     },
-                });
+                };
+                view.problems.push(problem.clone());
+                view.hindrance = Some(problem);
                 Outcome::Failed
             }
         };
@@ -154,6 +156,7 @@ impl Reconciler {
                 .unwrap_or_default(),
             watch_mode: before.as_ref().map(|view| view.watch_mode).unwrap_or_default(),
             problems: vec![],
+            hindrance: None,
             worktrees: before
                 .as_ref()
                 .map(|view| view.worktrees.clone())
@@ -412,6 +415,15 @@ fn wanted_watches(common_dir: &Path, found: &Found) -> Wanted {
         }
     }
     wanted
+}
+
+/// The view of a registered repository before its first pass.
+pub(crate) async fn unseen(row: &RepositoryRow) -> RepositoryView {
+    let common_dir = row.common_dir.clone();
+    match blocking(move || git::locate(&common_dir)).await {
+        Ok(located) => RepositoryView::unseen(row.id.clone(), &located),
+        Err(error) => view::unreadable_view(row, None, &error),
+    }
 }
 
 /// Runs something that may wait for the disk. A panic in it is a panic of the pass.

@@ -184,7 +184,9 @@ impl Service {
         let mut board = self.lookup.board.follow();
         let is_done = |repositories: &Arc<Repositories>| {
             wanted.iter().all(|(id, pass)| {
-                let is_settled = |view: &Arc<RepositoryView>| view.is_settled || !view.problems.is_empty();
+                let is_settled = |view: &Arc<RepositoryView>| {
+                    view.is_settled || view.settings.is_none() || view.hindrance.is_some()
+                };
                 repositories
                     .get(id)
                     .is_none_or(|view| view.passes >= *pass && is_settled(view))

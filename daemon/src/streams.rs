@@ -108,7 +108,11 @@ pub(crate) fn progress(repositories: &Repositories, now: &Now) -> v1::CheckoutPr
                 .as_ref()
                 .map(|branch| branch.id.to_string())
                 .unwrap_or_default();
-            let problem = worktree.problem.as_ref().or_else(|| view.problems.first());
+            let problem = worktree
+                .problem
+                .as_ref()
+                .or(view.hindrance.as_ref())
+                .or(view.problems.first());
             let state = match convert::state(worktree) {
                 v1::WorktreeState::Pending | v1::WorktreeState::Creating if is_hopeless(view, worktree) => {
                     v1::WorktreeState::Blocked
