@@ -3,7 +3,8 @@
 
 use crate::compute::{self, Computes, Session, sql};
 use crate::postgres::{Postgres, RunAs};
-use crate::storage::{self, CopyError, Layout, Source};
+use crate::storage::{self, CopyError, HalfMade, Layout, Source};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,17 @@ pub(crate) struct BranchKey {
     pub(crate) project: String,
     /// The branch's uid.
     pub(crate) uid: String,
+}
+
+impl BranchKey {
+    /// Says whether it is safe as a part of a path.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let parts = [&self.project, &self.uid];
+        parts
+            .iter()
+            .all(|part| !part.is_empty() && part.bytes().all(is_plain))
+    }
 }
 
 /// How a branch outlives a crash of the machine. A crash of its processes never costs anything.
@@ -94,6 +106,15 @@ pub(crate) enum EngineError {
         /// The first such directory.
         dir: PathBuf,
     },
+    /// A directory that sockets were to be in is, or could be, somebody else's.
+    #[error("cannot use `{dir}`: others can enter it; remove it")]
+    NotOurs {
+        /// Which.
+        dir: PathBuf,
+    },
+    /// A name that is not fit for a path.
+    #[error("cannot make a directory for branch `{0}`: its name has odd characters")]
+    OddName(String),
     /// No such branch on the disk.
     #[error("cannot find the data of branch `{0}`")]
     Missing(String),
@@ -202,32 +223,48 @@ impl Engine {
         let started = Instant::now();
         let layout = &self.shared.layout;
         let compute = self.shared.computes.of(source)?;
-        let (lsn, was_asleep) = if let Some(_asleep) = compute.hold_if_asleep().await? {
+        let (lsn, was_asleep) = if let Some(asleep) = compute.hold_if_asleep().await? {
             let from = Source::Branch(source.clone());
             storage::copy_stopped(layout, &from, child, durability).await?;
-            (
-                storage::last_checkpoint(&self.shared.postgres, &layout.pgdata(child)).await?,
-                true,
-            )
+            (asleep.lsn, true)
         } else {
-            let session = self.connect(source).await?;
-            (
-                storage::copy_live(layout, &session.socket_dir, source, child, durability).await?,
-                false,
-            )
+            (self.fork_live(source, child, durability).await?, false)
         };
         let took = started.elapsed();
         tracing::debug!(source = %source.uid, child = %child.uid, lsn, was_asleep, ?took, "forked");
         Ok(Fork { lsn, took })
     }
 
+    /// A source that crashes under the copy is started again, once; the copy begins anew.
+    async fn fork_live(
+        &self,
+        source: &BranchKey,
+        child: &BranchKey,
+        durability: Durability,
+    ) -> Result<String, EngineError> {
+        let layout = &self.shared.layout;
+        let copy = async || {
+            let session = self.connect(source).await?;
+            storage::copy_live(layout, &session.socket_dir, source, child, durability).await
+        };
+        match copy().await {
+            Err(EngineError::Sql(error)) => {
+                tracing::warn!(source = %source.uid, %error, "the source failed under a copy; trying once more");
+                copy().await
+            }
+            result => result,
+        }
+    }
+
     /// Stops a branch's compute and removes its data. Of what is gone already it takes no notice.
     pub(crate) async fn delete(&self, key: &BranchKey) -> Result<(), EngineError> {
-        if let Ok(compute) = self.shared.computes.of(key) {
-            compute.stop().await;
-        }
+        let Ok(compute) = self.shared.computes.of(key) else {
+            return Ok(());
+        };
+        let _removed = compute.remove().await;
+        let discarded = storage::discard(&self.shared.layout, key);
         self.shared.computes.forget(key);
-        storage::discard(&self.shared.layout, key)
+        discarded
     }
 
     /// Returns a session with the branch's compute, which is woken if it sleeps. While the session lives, it stays awake.
@@ -276,6 +313,9 @@ impl Engine {
     /// those of branches that are no longer known are stopped.
     pub(crate) async fn recover(&self, known: &[BranchKey]) -> Result<Recovered, EngineError> {
         let known: BTreeSet<&BranchKey> = known.iter().collect();
+        for dir in storage::half_made_templates(&self.shared.layout)? {
+            compute::stop_furnishing(&dir).await;
+        }
         let swept = storage::sweep(&self.shared.layout).await?;
         let mut recovered = Recovered { adopted: 0, swept };
         for key in storage::branches(&self.shared.layout)? {
@@ -302,20 +342,40 @@ impl Engine {
         self.shared.computes.stop_all().await;
     }
 
-    /// A cluster as new projects get it: made once for a release, then copied.
+    /// A cluster as new projects get it: made once for a release, then copied. Made in a task of its own, so that no caller
+    /// who goes away leaves half of it running.
     async fn template(&self) -> Result<Source, EngineError> {
+        let engine = self.clone();
+        match tokio::spawn(async move { engine.make_template().await }).await {
+            Ok(made) => made,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Err(EngineError::Program {
+                program: "initdb",
+                said: "the program is ending".to_owned(),
+            }),
+        }
+    }
+
+    async fn make_template(&self) -> Result<Source, EngineError> {
         let _turn = self.shared.template.lock().await;
         let layout = &self.shared.layout;
         let postgres = &self.shared.postgres;
-        let path = layout.template(postgres.major());
+        let path = layout.template(&recipe(postgres.major()));
         if !path.exists() {
-            let half = storage::half_made(&path);
-            storage::init_cluster(layout, postgres, &half).await?;
-            compute::furnish(layout, postgres, &half).await?;
-            storage::publish(&half, &path)?;
+            let half = HalfMade::of(&path);
+            storage::init_cluster(layout, postgres, half.path()).await?;
+            compute::furnish(layout, postgres, half.path()).await?;
+            half.publish(&path, Durability::Durable).await?;
         }
         Ok(Source::Template(path))
     }
+}
+
+/// Names all that a template depends on, so that one of another make is never taken for it.
+fn recipe(major: u32) -> String {
+    let parts = [storage::INITDB.as_slice(), sql::FURNISHING.as_slice()].concat();
+    let hash = hex::encode(Sha256::digest(parts.join("\n")));
+    format!("{major}-{}", &hash[..8])
 }
 
 #[cfg(test)]

@@ -136,6 +136,14 @@ impl RunAs {
         parse_account(&accounts, "postgres").ok_or(EngineError::NoUser)
     }
 
+    /// Says whether a user id is that user's.
+    pub(crate) fn is_uid(self, owner: u32) -> bool {
+        match self {
+            Self::Us => owner == rustix::process::geteuid().as_raw(),
+            Self::User { uid, .. } => owner == uid,
+        }
+    }
+
     /// Gives a path to that user.
     pub(crate) fn own(self, path: &Path) -> io::Result<()> {
         match self {

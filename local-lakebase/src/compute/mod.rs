@@ -41,7 +41,7 @@ impl Computes {
 
     /// The compute of a branch that is on the disk.
     pub(crate) fn of(&self, key: &BranchKey) -> Result<Arc<Compute>, EngineError> {
-        if !self.layout.pgdata(key).is_dir() {
+        if !key.is_plain() || !self.layout.pgdata(key).is_dir() {
             return Err(EngineError::Missing(key.uid.clone()));
         }
         let mut by_branch = self.lock();
@@ -67,6 +67,7 @@ impl Computes {
             tokio::time::sleep(IDLE_PERIOD).await;
             for compute in self.all() {
                 compute.suspend_if_idle().await;
+                compute.trim_log();
             }
         }
     }
@@ -89,10 +90,17 @@ impl Computes {
     }
 }
 
+/// Stops the postmaster of a template that was left half-made.
+pub(crate) async fn stop_furnishing(dir: &Path) {
+    if let Some(postmaster) = Postmaster::find(&dir.join("pgdata")) {
+        postmaster.stop().await;
+    }
+}
+
 /// Gives a fresh cluster what every project starts with: the roles and the database, as the service has them.
 pub(crate) async fn furnish(layout: &Layout, postgres: &Postgres, dir: &Path) -> Result<(), EngineError> {
     let pgdata = dir.join("pgdata");
-    let socket_dir = layout.named_socket_dir("template");
+    let socket_dir = layout.named_socket_dir(&dir.to_string_lossy());
     layout.make_dir(&socket_dir)?;
     storage::write_settings_for(layout, &socket_dir, &pgdata, Durability::Ephemeral)?;
     let postmaster = Postmaster::start(

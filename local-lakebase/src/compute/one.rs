@@ -1,12 +1,13 @@
-//! One branch's compute: asleep or running, never both; woken once for any number of callers.
+//! One branch's compute: asleep or running, never both; woken once for any number of callers, and never again once its
+//! branch is removed.
 
-use super::postmaster::Postmaster;
+use super::postmaster::{self, Postmaster};
 use crate::engine::{BranchKey, EngineError};
 use crate::postgres::Postgres;
 use crate::storage::{self, Layout};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
@@ -20,8 +21,19 @@ pub(crate) struct Compute {
     log: PathBuf,
     socket_dir: PathBuf,
     /// Held while it starts, stops, or must stay as it is.
-    running: Arc<AsyncMutex<Option<Postmaster>>>,
+    turn: Arc<AsyncMutex<()>>,
+    /// Changed only by whoever has the turn.
+    state: Mutex<State>,
     usage: Arc<Usage>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Asleep,
+    Waking,
+    Awake(Postmaster),
+    /// The branch is gone; who comes late finds nothing to wake.
+    Removed,
 }
 
 /// Who uses it, and since when nobody does.
@@ -42,6 +54,20 @@ pub(crate) struct Session {
     usage: Arc<Usage>,
 }
 
+/// Keeps a compute asleep.
+#[derive(Debug)]
+pub(crate) struct Asleep {
+    /// The place in its log where it went to sleep.
+    pub(crate) lsn: String,
+    _turn: OwnedMutexGuard<()>,
+}
+
+/// Keeps a compute stopped for good.
+#[derive(Debug)]
+pub(crate) struct Removed {
+    _turn: OwnedMutexGuard<()>,
+}
+
 impl Drop for Session {
     fn drop(&mut self) {
         self.usage.touch();
@@ -51,19 +77,12 @@ impl Drop for Session {
 
 impl Usage {
     fn touch(&self) {
-        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *locked(&self.idle_since) = Instant::now();
     }
 
     fn is_idle(&self) -> bool {
-        let timeout = *self
-            .suspend_timeout
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let idle = self
-            .idle_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed();
+        let timeout = *locked(&self.suspend_timeout);
+        let idle = locked(&self.idle_since).elapsed();
         self.sessions.load(Ordering::Acquire) == 0 && timeout.is_some_and(|timeout| idle >= timeout)
     }
 }
@@ -82,7 +101,8 @@ impl Compute {
             pgdata: layout.pgdata(key),
             log: layout.branch(key).join("compute.log"),
             socket_dir: layout.socket_dir(key),
-            running: Arc::default(),
+            turn: Arc::default(),
+            state: Mutex::new(State::Asleep),
             usage: Arc::new(Usage {
                 sessions: AtomicUsize::new(0),
                 idle_since: Mutex::new(Instant::now()),
@@ -92,65 +112,112 @@ impl Compute {
     }
 
     /// Returns a session, waking the compute if it sleeps or has died.
-    pub(crate) async fn connect(&self) -> Result<Session, EngineError> {
-        // Counted first: from here on it is not suspended.
+    ///
+    /// # Cancel safety
+    /// A start that has begun goes on without its caller: the next one finds it done.
+    pub(crate) async fn connect(self: &Arc<Self>) -> Result<Session, EngineError> {
+        let session = self.enter();
+        let turn = self.turn.clone().lock_owned().await;
+        match self.state() {
+            State::Removed => return Err(EngineError::Missing(self.uid.clone())),
+            State::Awake(postmaster) if postmaster.answers(&session.socket).await => return Ok(session),
+            State::Awake(_) | State::Waking | State::Asleep => {}
+        }
+        let compute = self.clone();
+        let woken = tokio::spawn(async move {
+            let woken = compute.wake().await;
+            drop(turn);
+            woken
+        });
+        let stopping = |_| self.cannot_start("the program is ending".to_owned());
+        woken.await.map_err(stopping)??;
+        Ok(session)
+    }
+
+    /// Counted before anything else: from here on it is not suspended.
+    fn enter(&self) -> Session {
         self.usage.sessions.fetch_add(1, Ordering::AcqRel);
-        let session = Session {
+        Session {
             socket: storage::socket(&self.socket_dir),
             socket_dir: self.socket_dir.clone(),
             usage: self.usage.clone(),
-        };
-        let mut running = self.running.lock().await;
-        let answers = match running.as_ref() {
-            Some(postmaster) => postmaster.answers(&session.socket).await,
-            None => false,
-        };
-        if !answers {
-            *running = None;
-            *running = Some(self.start().await?);
         }
-        Ok(session)
+    }
+
+    async fn wake(&self) -> Result<(), EngineError> {
+        let begun = Instant::now();
+        self.set(State::Waking);
+        let started = self.start().await;
+        self.usage.touch();
+        match started {
+            Ok(postmaster) => {
+                self.set(State::Awake(postmaster));
+                tracing::info!(branch = %self.uid, took = ?begun.elapsed(), "compute started");
+                Ok(())
+            }
+            Err(error) => {
+                self.set(State::Asleep);
+                Err(error)
+            }
+        }
     }
 
     async fn start(&self) -> Result<Postmaster, EngineError> {
         self.layout.make_dir(&self.socket_dir)?;
-        let started = Instant::now();
         let run_as = self.layout.run_as();
-        let postmaster = Postmaster::start(&self.postgres, run_as, &self.pgdata, &self.log, &self.socket_dir)
-            .await
-            .map_err(|last_words| EngineError::Start {
-                uid: self.uid.clone(),
-                last_words,
-            })?;
-        tracing::info!(branch = %self.uid, took = ?started.elapsed(), "compute started");
-        Ok(postmaster)
+        Postmaster::start(
+            &self.postgres,
+            run_as,
+            &self.pgdata,
+            &self.log,
+            &self.socket_dir,
+        )
+        .await
+        .map_err(|last_words| self.cannot_start(last_words))
     }
 
-    /// Keeps a compute asleep that was put to sleep in order, for as long as the guard lives. `None` if it runs, or left
+    fn cannot_start(&self, last_words: String) -> EngineError {
+        EngineError::Start {
+            uid: self.uid.clone(),
+            last_words,
+        }
+    }
+
+    /// Keeps a compute asleep that was put to sleep in order, for as long as the value lives. `None` if it runs, or left
     /// more than its files behind.
-    pub(crate) async fn hold_if_asleep(
-        &self,
-    ) -> Result<Option<OwnedMutexGuard<Option<Postmaster>>>, EngineError> {
-        let running = self.running.clone().lock_owned().await;
-        let is_asleep = running.is_none() && storage::is_shut_down(&self.postgres, &self.pgdata).await?;
-        Ok(is_asleep.then_some(running))
+    pub(crate) async fn hold_if_asleep(&self) -> Result<Option<Asleep>, EngineError> {
+        let turn = self.turn.clone().lock_owned().await;
+        if !matches!(self.state(), State::Asleep) {
+            return Ok(None);
+        }
+        let lsn = storage::end_of_log(&self.postgres, &self.pgdata).await?;
+        Ok(lsn.map(|lsn| Asleep { lsn, _turn: turn }))
     }
 
     /// Takes over a postmaster that was running before we were. Says whether there was one.
     pub(crate) async fn adopt(&self) -> bool {
-        let mut running = self.running.lock().await;
-        if running.is_none() {
-            *running = Postmaster::find(&self.pgdata);
+        let _turn = self.turn.lock().await;
+        if matches!(self.state(), State::Asleep)
+            && let Some(postmaster) = Postmaster::find(&self.pgdata)
+        {
+            self.set(State::Awake(postmaster));
             self.usage.touch();
         }
-        running.is_some()
+        self.is_running()
     }
 
     /// Stops it, whoever uses it.
     pub(crate) async fn stop(&self) {
-        if let Some(postmaster) = self.running.lock().await.take() {
-            postmaster.stop().await;
-        }
+        let _turn = self.turn.lock().await;
+        self.stop_now().await;
+    }
+
+    /// Stops it for good: nobody wakes it again.
+    pub(crate) async fn remove(&self) -> Removed {
+        let turn = self.turn.clone().lock_owned().await;
+        self.stop_now().await;
+        self.set(State::Removed);
+        Removed { _turn: turn }
     }
 
     /// Suspends it if nobody has used it for long enough.
@@ -158,31 +225,54 @@ impl Compute {
         if !self.usage.is_idle() {
             return;
         }
-        let Ok(mut running) = self.running.clone().try_lock_owned() else {
+        let Ok(_turn) = self.turn.try_lock() else {
             return;
         };
-        // Somebody may have come before the lock was ours; after it they wait.
-        if self.usage.is_idle()
-            && let Some(postmaster) = running.take()
-        {
-            postmaster.stop().await;
+        // Somebody may have come before the turn was ours; after it they wait.
+        if self.usage.is_idle() && self.is_running() {
+            self.stop_now().await;
             tracing::info!(branch = %self.uid, "compute suspended");
+        }
+    }
+
+    /// Only for who has the turn. Cancelled half-way, it is still awake as far as anybody knows, and can be stopped again.
+    async fn stop_now(&self) {
+        if let State::Awake(postmaster) = self.state() {
+            postmaster.stop().await;
+            self.set(State::Asleep);
+        }
+    }
+
+    /// Keeps the log of a long life from filling the disk.
+    pub(super) fn trim_log(&self) {
+        if self.is_running() {
+            postmaster::trim_log(&self.log);
         }
     }
 
     /// Whether it runs, or is on its way to.
     pub(crate) fn is_running(&self) -> bool {
-        self.running
-            .try_lock()
-            .map_or(true, |running| running.as_ref().is_some_and(Postmaster::is_alive))
+        match self.state() {
+            State::Awake(postmaster) => postmaster.is_alive(),
+            State::Waking => true,
+            State::Asleep | State::Removed => false,
+        }
     }
 
     /// Sets after how long without a session it is suspended; `None`: never.
     pub(crate) fn set_suspend_timeout(&self, timeout: Option<Duration>) {
-        *self
-            .usage
-            .suspend_timeout
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = timeout;
+        *locked(&self.usage.suspend_timeout) = timeout;
     }
+
+    fn state(&self) -> State {
+        locked(&self.state).clone()
+    }
+
+    fn set(&self, state: State) {
+        *locked(&self.state) = state;
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -25,19 +25,29 @@ const POLL: Duration = Duration::from_millis(1);
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 /// A log larger than this is begun anew at the next start.
 const MAX_LOG: u64 = 4 * 1024 * 1024;
+/// A log that grows larger than this under a running compute is emptied.
+const MAX_RUNNING_LOG: u64 = 16 * 1024 * 1024;
 /// How much of the end of a log goes into an error.
 const LAST_WORDS: u64 = 2000;
 
 /// A running postmaster.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Postmaster {
     pid: Pid,
-    /// Becomes true when our child has ended and was waited for; `None` for one that is not our child.
-    ended: Option<watch::Receiver<bool>>,
+    end: End,
+}
+
+/// How its end is noticed.
+#[derive(Clone, Debug)]
+enum End {
+    /// It is our child: becomes true when it has ended and was waited for.
+    Child(watch::Receiver<bool>),
+    /// It was started before we were: the process that uses this data directory is looked for.
+    Adopted(PathBuf),
 }
 
 impl Postmaster {
-    /// Starts one and waits until it answers.
+    /// Starts one and waits until it answers. One that runs already, because a start was given up half-way, is taken.
     ///
     /// # Errors
     /// Its last words.
@@ -48,6 +58,11 @@ impl Postmaster {
         log: &Path,
         socket_dir: &Path,
     ) -> Result<Self, String> {
+        if let Some(running) = Self::find(pgdata)
+            && running.answers_soon(socket_dir).await
+        {
+            return Ok(running);
+        }
         let begun = Instant::now();
         loop {
             let postmaster = Self::spawn(postgres, run_as, pgdata, log)?;
@@ -92,7 +107,7 @@ impl Postmaster {
         });
         Ok(Self {
             pid,
-            ended: Some(ended),
+            end: End::Child(ended),
         })
     }
 
@@ -102,15 +117,15 @@ impl Postmaster {
         let mut lines = text.lines();
         let pid = Pid::from_raw(lines.next()?.trim().parse().ok()?)?;
         let is_its = lines.next()? == pgdata.to_str()?;
-        (is_its && test_kill_process(pid).is_ok() && is_postgres(pid, pgdata))
-            .then_some(Self { pid, ended: None })
+        let end = End::Adopted(pgdata.to_owned());
+        (is_its && test_kill_process(pid).is_ok() && is_postgres(pid, pgdata)).then_some(Self { pid, end })
     }
 
     /// Says whether the process is there.
     pub(super) fn is_alive(&self) -> bool {
-        match &self.ended {
-            Some(ended) => !*ended.borrow(),
-            None => test_kill_process(self.pid).is_ok(),
+        match &self.end {
+            End::Child(ended) => !*ended.borrow(),
+            End::Adopted(pgdata) => test_kill_process(self.pid).is_ok() && is_still_postgres(self.pid, pgdata),
         }
     }
 
@@ -131,7 +146,10 @@ impl Postmaster {
         let deadline = Instant::now() + START_PATIENCE;
         let socket = socket(socket_dir);
         while self.is_alive() && Instant::now() < deadline {
-            if UnixStream::connect(&socket).await.is_ok() && sql::answers(socket_dir).await {
+            let answer = async { UnixStream::connect(&socket).await.is_ok() && sql::answers(socket_dir).await };
+            // One that accepts and then says nothing must not outlast our patience.
+            let left = deadline.saturating_duration_since(Instant::now());
+            if tokio::time::timeout(left, answer).await == Ok(true) {
                 return true;
             }
             tokio::time::sleep(POLL).await;
@@ -140,7 +158,7 @@ impl Postmaster {
     }
 
     /// Stops it: sessions are ended, a checkpoint is written; after a while without it.
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(&self) {
         self.signal(Signal::INT);
         if tokio::time::timeout(STOP_PATIENCE, self.gone()).await.is_ok() {
             return;
@@ -152,6 +170,7 @@ impl Postmaster {
         self.signal(Signal::QUIT);
         if tokio::time::timeout(STOP_PATIENCE, self.gone()).await.is_err() {
             self.signal(Signal::KILL);
+            drop(tokio::time::timeout(STOP_PATIENCE, self.gone()).await);
         }
     }
 
@@ -165,11 +184,12 @@ impl Postmaster {
     }
 
     async fn gone(&self) {
-        if let Some(ended) = &self.ended {
-            drop(ended.clone().wait_for(|ended| *ended).await);
-        } else {
-            while self.is_alive() {
-                tokio::time::sleep(POLL * 5).await;
+        match &self.end {
+            End::Child(ended) => drop(ended.clone().wait_for(|ended| *ended).await),
+            End::Adopted(_) => {
+                while self.is_alive() {
+                    tokio::time::sleep(POLL * 5).await;
+                }
             }
         }
     }
@@ -183,6 +203,18 @@ fn is_postgres(pid: Pid, pgdata: &Path) -> bool {
     let mut words = command.split(|byte| *byte == 0);
     let program = words.next().unwrap_or_default();
     program.ends_with(b"postgres") && words.any(|word| word == pgdata.as_os_str().as_bytes())
+}
+
+/// One that nobody waits for stays in the list of processes; it has no command line any more.
+#[cfg(target_os = "linux")]
+fn is_still_postgres(pid: Pid, pgdata: &Path) -> bool {
+    is_postgres(pid, pgdata)
+}
+
+/// Elsewhere a look costs a process, and what has no parent is waited for by the system.
+#[cfg(not(target_os = "linux"))]
+fn is_still_postgres(_: Pid, _: &Path) -> bool {
+    true
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -208,6 +240,16 @@ fn open_log(log: &Path, run_as: RunAs) -> std::io::Result<(File, File)> {
         .open(log)?;
     run_as.own(log)?;
     Ok((file.try_clone()?, file))
+}
+
+/// Empties a log that grew too large under a running compute, which appends to it whatever its length.
+pub(super) fn trim_log(log: &Path) {
+    let trim = || OpenOptions::new().write(true).open(log)?.set_len(0);
+    if fs::metadata(log).is_ok_and(|meta| meta.len() > MAX_RUNNING_LOG)
+        && let Err(error) = trim()
+    {
+        tracing::warn!(log = %log.display(), %error, "cannot trim the log of a compute");
+    }
 }
 
 /// The end of a log: its last fatal line, or whatever there is.

@@ -11,7 +11,7 @@ pub(crate) const DATABASE: &str = "databricks_postgres";
 
 /// What a fresh cluster gets, as the service has it: a role that owns the database and its public schema, and whose members
 /// may do nearly everything.
-const FURNISHING: [&str; 5] = [
+pub(crate) const FURNISHING: [&str; 5] = [
     "CREATE ROLE databricks_superuser NOLOGIN CREATEDB CREATEROLE BYPASSRLS",
     "GRANT pg_read_all_data, pg_write_all_data TO databricks_superuser",
     "GRANT pg_monitor, pg_signal_backend TO databricks_superuser WITH ADMIN OPTION",

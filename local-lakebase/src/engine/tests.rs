@@ -6,6 +6,8 @@ use sqlx::{Connection, PgConnection};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+mod faults;
+
 const CREATOR: &str = "jane@localhost";
 
 /// A data directory that the user of computes can reach, and that goes with the value.

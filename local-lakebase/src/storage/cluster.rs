@@ -8,6 +8,10 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use tokio::process::Command;
 
+/// Sorts by code point, whatever the machine's language; macOS has long had no `C.UTF-8`.
+const LOCALE: &str = if cfg!(target_os = "macos") { "C" } else { "C.UTF-8" };
+const LOCALE_OPTION: &str = if cfg!(target_os = "macos") { "--locale=C" } else { "--locale=C.UTF-8" };
+
 /// The role that owns the cluster. Nobody logs in as it but us.
 pub(crate) const OWNER: &str = "cloud_admin";
 
@@ -37,6 +41,16 @@ logging_collector = off
 log_line_prefix = '%m [%p] '
 ";
 
+/// How a cluster is made. It is not flushed: who publishes it does that.
+pub(crate) const INITDB: [&str; 6] = [
+    "--no-sync",
+    "--data-checksums",
+    "--wal-segsize=1",
+    "--auth=trust",
+    "--encoding=UTF8",
+    LOCALE_OPTION,
+];
+
 /// Makes an empty cluster in `dir/pgdata`, over what may lie there.
 pub(crate) async fn init_cluster(
     layout: &Layout,
@@ -47,14 +61,8 @@ pub(crate) async fn init_cluster(
     layout.make_dir(dir)?;
     let mut command = program(postgres, "initdb", layout.run_as());
     command
-        .args([
-            "--no-sync",
-            "--data-checksums",
-            "--wal-segsize=1",
-            "--auth=trust",
-            "--encoding=UTF8",
-        ])
-        .args(["--locale=C.UTF-8", "--username", OWNER, "--pgdata"])
+        .args(INITDB)
+        .args(["--username", OWNER, "--pgdata"])
         .arg(dir.join("pgdata"))
         .current_dir(dir);
     run("initdb", &mut command).await.map(drop)
@@ -101,33 +109,17 @@ pub(crate) fn write_settings_for(
     })
 }
 
-/// Says whether a cluster was stopped in order, so that its files are all there is.
-pub(crate) async fn is_shut_down(postgres: &Postgres, pgdata: &Path) -> Result<bool, EngineError> {
-    Ok(control_data(postgres, pgdata, "Database cluster state")
-        .await?
-        .as_deref()
-        == Some("shut down"))
-}
-
-/// The place in the log of a stopped cluster's last checkpoint.
-pub(crate) async fn last_checkpoint(postgres: &Postgres, pgdata: &Path) -> Result<String, EngineError> {
-    Ok(control_data(postgres, pgdata, "Latest checkpoint location")
-        .await?
-        .unwrap_or_default())
-}
-
-async fn control_data(
-    postgres: &Postgres,
-    pgdata: &Path,
-    wanted: &str,
-) -> Result<Option<String>, EngineError> {
+/// The place in the log where a cluster was stopped in order, so that its files are all there is. `None` if it was not.
+pub(crate) async fn end_of_log(postgres: &Postgres, pgdata: &Path) -> Result<Option<String>, EngineError> {
     let mut command = program(postgres, "pg_controldata", RunAs::Us);
     let output = run("pg_controldata", command.arg(pgdata)).await?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut fields = text.lines().filter_map(|line| line.split_once(':'));
-    Ok(fields
-        .find(|(name, _)| *name == wanted)
-        .map(|(_, value)| value.trim().to_owned()))
+    let field = |wanted: &str| {
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        fields.find(|(name, _)| *name == wanted).map(|(_, value)| value.trim())
+    };
+    let is_shut_down = field("Database cluster state") == Some("shut down");
+    Ok(field("Latest checkpoint location").filter(|_| is_shut_down).map(str::to_owned))
 }
 
 /// One of PostgreSQL's programs, in an environment of its own.
@@ -135,7 +127,7 @@ pub(crate) fn program(postgres: &Postgres, name: &str, run_as: RunAs) -> Command
     let mut command = Command::new(postgres.program(name));
     command
         .env_clear()
-        .env("LC_ALL", "C.UTF-8")
+        .env("LC_ALL", LOCALE)
         .env("TZ", "UTC")
         .stdin(Stdio::null());
     if let RunAs::User { uid, gid } = run_as {

@@ -1,7 +1,7 @@
 //! Where everything is below the data directory, and that the right user can get there.
 //!
 //! ```text
-//! template-15/pgdata              what new projects are copied from
+//! template-{recipe}/pgdata        what new projects are copied from
 //! projects/{project}/{uid}/pgdata a branch, with compute.log beside it
 //! run/{hash}/                     its socket
 //! trash/                          what is being removed
@@ -11,6 +11,7 @@ use crate::engine::{BranchKey, EngineError};
 use crate::postgres::RunAs;
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -54,7 +55,7 @@ impl Layout {
         for dir in [layout.projects(), layout.trash()] {
             layout.make_dir(&dir)?;
         }
-        layout.make_dir(&layout.sockets)?;
+        layout.make_private(&layout.sockets)?;
         Ok(layout)
     }
 
@@ -74,8 +75,9 @@ impl Layout {
         self.root.join("trash")
     }
 
-    pub(crate) fn template(&self, major: u32) -> PathBuf {
-        self.root.join(format!("template-{major}"))
+    /// The directory of the template that is made by a recipe.
+    pub(crate) fn template(&self, recipe: &str) -> PathBuf {
+        self.root.join(format!("template-{recipe}"))
     }
 
     pub(crate) fn branch(&self, key: &BranchKey) -> PathBuf {
@@ -107,6 +109,24 @@ impl Layout {
             path: dir.to_owned(),
             source,
         })
+    }
+
+    /// Makes a directory in a place where others may have been first, such as `/tmp`: one that is there must be ours alone.
+    fn make_private(&self, dir: &Path) -> Result<(), EngineError> {
+        let io = |source| EngineError::Io {
+            path: dir.to_owned(),
+            source,
+        };
+        match fs::DirBuilder::new().mode(0o700).create(dir) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.and_then(|()| self.run_as.own(dir)).map_err(io),
+        }
+        let meta = fs::symlink_metadata(dir).map_err(io)?;
+        let is_private = meta.permissions().mode().trailing_zeros() >= 6;
+        if meta.is_dir() && self.run_as.is_uid(meta.uid()) && is_private {
+            return Ok(());
+        }
+        Err(EngineError::NotOurs { dir: dir.to_owned() })
     }
 }
 
@@ -161,6 +181,23 @@ mod tests {
         assert!(
             dir.starts_with("/tmp") && socket(&dir.join("0".repeat(12))).as_os_str().len() <= MAX_SOCKET_PATH
         );
+    }
+
+    #[test]
+    fn a_socket_directory_that_others_can_enter_is_refused() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let layout = Layout::prepare(&dir.path().join("data"), RunAs::Us).expect("made");
+        let mine = dir.path().join("mine");
+        layout.make_private(&mine).expect("made");
+        layout.make_private(&mine).expect("made before, by us");
+        let open = dir.path().join("open");
+        fs::create_dir(&open).expect("made");
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("changed");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&mine, &link).expect("linked");
+        for dir in [open, link] {
+            assert!(matches!(layout.make_private(&dir), Err(EngineError::NotOurs { dir: named }) if named == dir));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Source: "Continuous Archiving and Point-in-Time Recovery, making a base backup using the low level API".
 
 use super::layout::Layout;
-use super::tree::{self, CopyError, Skip};
+use super::tree::{self, CopyError, Copying, Skip};
 use super::{blocking, new_branch};
 use crate::compute::sql;
 use crate::engine::{BranchKey, Durability, EngineError};
@@ -21,11 +21,17 @@ pub(crate) async fn copy_live(
     child: &BranchKey,
     durability: Durability,
 ) -> Result<String, EngineError> {
-    let from = layout.pgdata(source);
-    let run_as = layout.run_as();
+    let (from, run_as) = (layout.pgdata(source), layout.run_as());
     let mut session = sql::open(socket_dir, "postgres").await?;
-    let lsn = new_branch(layout, child, durability, async |pgdata| {
-        backup(&mut session, &from, &pgdata, run_as).await
+    let lsn = new_branch(layout, child, durability, async |to, abandoned| {
+        let copying = Copying {
+            from,
+            to,
+            run_as,
+            skip: Skip::Live,
+            abandoned,
+        };
+        backup(&mut session, copying).await
     })
     .await?;
     session.close().await?;
@@ -33,12 +39,8 @@ pub(crate) async fn copy_live(
 }
 
 /// The protocol, all of it in one session: with the session, backup mode and slot end by themselves.
-async fn backup(
-    session: &mut PgConnection,
-    from: &Path,
-    to: &Path,
-    run_as: RunAs,
-) -> Result<String, EngineError> {
+async fn backup(session: &mut PgConnection, copying: Copying) -> Result<String, EngineError> {
+    let (from, to, run_as) = (copying.from.clone(), copying.to.clone(), copying.run_as);
     // Keeps the segments from now on; temporary, so that a crash of ours leaks nothing.
     let slot = format!("fork_{}", uuid::Uuid::new_v4().simple());
     sqlx::query("SELECT pg_create_physical_replication_slot($1, true, true)")
@@ -49,10 +51,10 @@ async fn backup(
         .bind(&slot)
         .fetch_one(&mut *session)
         .await?;
-    let (data_from, data_to) = (from.to_owned(), to.to_owned());
-    blocking(move || tree::copy(&data_from, &data_to, run_as, Skip::Live)).await?;
+    blocking(move || copying.run()).await?;
+    // The stop point is the first byte that is not needed. At a segment's very end, releases differ in which one they name.
     let stop = sqlx::query(
-        "SELECT lsn::text, labelfile, spcmapfile, pg_walfile_name(lsn) AS segment,
+        "SELECT lsn::text, labelfile, spcmapfile, pg_walfile_name(lsn - 1) AS segment,
                 (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size') AS segment_size
          FROM pg_backup_stop(wait_for_archive => false)",
     )
@@ -67,7 +69,7 @@ async fn backup(
     let (log_from, log_to) = (from.join("pg_wal"), to.join("pg_wal"));
     blocking(move || copy_segments(&log_from, &log_to, &names, run_as)).await?;
     let label: String = stop.try_get("labelfile")?;
-    write_label(to, &label, run_as)?;
+    write_label(&to, &label, run_as)?;
     Ok(stop.try_get("lsn")?)
 }
 

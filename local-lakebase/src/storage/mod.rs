@@ -5,13 +5,15 @@
 //! into `trash` first.
 
 mod cluster;
+mod half_made;
 mod layout;
 mod live;
 mod tree;
 
 pub(crate) use cluster::{
-    OWNER, init_cluster, is_shut_down, last_checkpoint, program, write_settings, write_settings_for,
+    INITDB, OWNER, end_of_log, init_cluster, program, write_settings, write_settings_for,
 };
+pub(crate) use half_made::HalfMade;
 pub(crate) use layout::{Layout, PORT, socket};
 pub(crate) use live::copy_live;
 pub(crate) use tree::CopyError;
@@ -20,7 +22,9 @@ use crate::engine::{BranchKey, Durability, EngineError};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use tree::Skip;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tree::{Copying, Skip};
 
 /// The extension of a directory that is being made.
 const HALF_MADE: &str = "tmp";
@@ -45,10 +49,16 @@ pub(crate) async fn copy_stopped(
         Source::Template(path) => path.join("pgdata"),
         Source::Branch(key) => layout.pgdata(key),
     };
-    let (layout, child) = (layout.clone(), child.clone());
     let run_as = layout.run_as();
-    new_branch(&layout.clone(), &child, durability, async move |pgdata| {
-        blocking(move || tree::copy(&from, &pgdata, run_as, Skip::StoppedOnly)).await?;
+    new_branch(layout, child, durability, async move |pgdata, abandoned| {
+        let copying = Copying {
+            from,
+            to: pgdata,
+            run_as,
+            skip: Skip::StoppedOnly,
+            abandoned,
+        };
+        blocking(move || copying.run()).await?;
         Ok(())
     })
     .await
@@ -59,50 +69,35 @@ async fn new_branch<T>(
     layout: &Layout,
     child: &BranchKey,
     durability: Durability,
-    fill: impl AsyncFnOnce(PathBuf) -> Result<T, EngineError>,
+    fill: impl AsyncFnOnce(PathBuf, Arc<AtomicBool>) -> Result<T, EngineError>,
 ) -> Result<T, EngineError> {
+    if !child.is_plain() {
+        return Err(EngineError::OddName(child.uid.clone()));
+    }
     let path = layout.branch(child);
-    let half = half_made(&path);
+    layout.make_dir(path.parent().unwrap_or(&path))?;
+    let half = HalfMade::of(&path);
+    let pgdata = half.path().join("pgdata");
     let made = async {
-        layout.make_dir(path.parent().unwrap_or(&path))?;
-        layout.make_dir(&half)?;
-        layout.make_dir(&half.join("pgdata"))?;
-        let filled = fill(half.join("pgdata")).await?;
-        write_settings(layout, child, &half.join("pgdata"), durability)?;
-        publish(&half, &path)?;
+        layout.make_dir(half.path())?;
+        layout.make_dir(&pgdata)?;
+        let filled = fill(pgdata.clone(), half.abandoned()).await?;
+        write_settings(layout, child, &pgdata, durability)?;
         Ok(filled)
     };
-    let made = made.await;
-    if made.is_err() {
-        // The disk may be full; what is left goes at the next start.
-        drop(blocking(move || fs::remove_dir_all(half)).await);
+    match made.await {
+        Ok(filled) => half.publish(&path, durability).await.map(|()| filled),
+        Err(error) => {
+            half.remove().await;
+            Err(error)
+        }
     }
-    made
-}
-
-/// The name under which a directory is made.
-pub(crate) fn half_made(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{HALF_MADE}"));
-    path.with_file_name(name)
 }
 
 fn is_half_made(name: &str) -> bool {
     Path::new(name)
         .extension()
         .is_some_and(|extension| extension == HALF_MADE)
-}
-
-/// Gives a directory that is complete its name, durably.
-pub(crate) fn publish(half: &Path, path: &Path) -> Result<(), EngineError> {
-    let publish = || {
-        fs::rename(half, path)?;
-        fs::File::open(path.parent().unwrap_or(path))?.sync_all()
-    };
-    publish().map_err(|source| EngineError::Io {
-        path: path.to_owned(),
-        source,
-    })
 }
 
 /// Lists the branches on the disk.
@@ -136,6 +131,12 @@ pub(crate) fn discard(layout: &Layout, key: &BranchKey) -> Result<(), EngineErro
     drop(fs::remove_dir_all(layout.socket_dir(key)));
     tokio::task::spawn_blocking(move || drop(fs::remove_dir_all(trash)));
     Ok(())
+}
+
+/// Lists the templates that a crash left half-made; their postmasters may still run.
+pub(crate) fn half_made_templates(layout: &Layout) -> Result<Vec<PathBuf>, EngineError> {
+    let dirs = subdirs(layout.root())?.into_iter();
+    Ok(dirs.filter(|(name, _)| is_half_made(name)).map(|(_, path)| path).collect())
 }
 
 /// Removes what a crash left: half-made directories and trash. Returns how many.

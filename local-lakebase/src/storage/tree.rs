@@ -2,12 +2,12 @@
 //! elsewhere. Files that vanish meanwhile were dropped, and do not matter.
 
 use crate::postgres::RunAs;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// More do not help: one file costs tens of microseconds, nearly all of it in the kernel.
 const WORKERS: usize = 2;
@@ -42,6 +42,9 @@ pub(crate) enum CopyError {
     /// The source threw a part of its log away that the copy needs.
     #[error("cannot copy the write-ahead log: segment `{0}` is gone")]
     SegmentGone(String),
+    /// Whoever wanted the copy went away.
+    #[error("cannot finish the copy: nobody waits for it")]
+    Abandoned,
 }
 
 /// What is left out.
@@ -53,57 +56,94 @@ pub(crate) enum Skip {
     Live,
 }
 
-/// Copies the tree of a data directory into an existing, empty one. `global/pg_control` comes last. Returns the bytes.
-pub(crate) fn copy(from: &Path, to: &Path, run_as: RunAs, skip: Skip) -> Result<u64, CopyError> {
-    let mut files = vec![];
-    plan(from, Path::new(""), to, run_as, skip, &mut files)?;
-    let control = PathBuf::from("global/pg_control");
-    files.retain(|file| *file != control);
-    let bytes = copy_all(from, to, run_as, &files)?;
-    Ok(bytes + copy_file(&from.join(&control), &to.join(&control), run_as)?)
+/// A copy of the tree of a data directory into an existing, empty one.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    /// What is copied.
+    pub(crate) from: PathBuf,
+    /// Where to.
+    pub(crate) to: PathBuf,
+    /// Who owns the files there.
+    pub(crate) run_as: RunAs,
+    /// What is left out.
+    pub(crate) skip: Skip,
+    /// Becomes true when nobody waits for it any more.
+    pub(crate) abandoned: Arc<AtomicBool>,
 }
 
-/// Makes the directories and lists the files.
-fn plan(
-    from: &Path,
-    relative: &Path,
-    to: &Path,
-    run_as: RunAs,
-    skip: Skip,
-    files: &mut Vec<PathBuf>,
-) -> Result<(), CopyError> {
-    let dir = from.join(relative);
-    let entries = match fs::read_dir(&dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(source) => return Err(CopyError::Io { path: dir, source }),
-    };
-    for entry in entries {
-        let entry = entry.map_err(|source| CopyError::Io {
-            path: dir.clone(),
-            source,
-        })?;
-        let path = relative.join(entry.file_name());
-        let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_symlink() {
-            return Err(CopyError::Tablespace(from.join(path)));
-        }
-        if is_skipped_file(&path) {
-            continue;
-        }
-        if kind.is_file() {
-            files.push(path);
-        } else if kind.is_dir() {
-            make_dir(&to.join(&path), run_as)?;
-            if !is_left_empty(&path, skip) {
-                plan(from, &path, to, run_as, skip, files)?;
+impl Copying {
+    /// Copies; `global/pg_control` comes last.
+    pub(crate) fn run(&self) -> Result<(), CopyError> {
+        let mut files = vec![];
+        self.plan(Path::new(""), &mut files)?;
+        let control = PathBuf::from("global/pg_control");
+        files.retain(|file| *file != control);
+        self.copy_all(&files)?;
+        self.copy_one(&control).map(drop)
+    }
+
+    /// Makes the directories and lists the files.
+    fn plan(&self, relative: &Path, files: &mut Vec<PathBuf>) -> Result<(), CopyError> {
+        let dir = self.from.join(relative);
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(CopyError::Io { path: dir, source }),
+        };
+        for entry in entries {
+            let entry = entry.map_err(|source| CopyError::Io {
+                path: dir.clone(),
+                source,
+            })?;
+            let path = relative.join(entry.file_name());
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_symlink() {
+                return Err(CopyError::Tablespace(self.from.join(path)));
+            }
+            if is_skipped_file(&path) {
+                continue;
+            }
+            if kind.is_file() {
+                files.push(path);
+            } else if kind.is_dir() {
+                make_dir(&self.to.join(&path), self.run_as)?;
+                if !is_left_empty(&path, self.skip) {
+                    self.plan(&path, files)?;
+                }
             }
         }
+        Ok(())
     }
-    if relative == Path::new("pg_wal") {
-        make_dir(&to.join("pg_wal/archive_status"), run_as)?;
+
+    fn copy_all(&self, files: &[PathBuf]) -> Result<(), CopyError> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if let Err(error) = self.copy_one(file) {
+                    // The other worker stops at the end of the list.
+                    next.store(files.len(), Ordering::Relaxed);
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
+            let ends = workers.into_iter().map(|worker| match worker.join() {
+                Ok(end) => end,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            // Each is waited for; the first error is as good as any.
+            ends.fold(Ok(()), Result::and)
+        })
     }
-    Ok(())
+
+    fn copy_one(&self, file: &Path) -> Result<u64, CopyError> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            return Err(CopyError::Abandoned);
+        }
+        copy_file(&self.from.join(file), &self.to.join(file), self.run_as)
+    }
 }
 
 fn is_left_empty(relative: &Path, skip: Skip) -> bool {
@@ -122,79 +162,41 @@ fn is_skipped_file(relative: &Path) -> bool {
         )
 }
 
-fn copy_all(from: &Path, to: &Path, run_as: RunAs, files: &[PathBuf]) -> Result<u64, CopyError> {
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(None);
-    let work = || {
-        let mut bytes = 0;
-        while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-            match copy_file(&from.join(file), &to.join(file), run_as) {
-                Ok(copied) => bytes += copied,
-                Err(error) => {
-                    // The first error is as good as any; the others stop at the end of the list.
-                    next.store(files.len(), Ordering::Relaxed);
-                    failed
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner)
-                        .get_or_insert(error);
-                }
-            }
-        }
-        bytes
-    };
-    let bytes = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_default())
-            .sum()
-    });
-    match failed
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-    {
-        Some(error) => Err(error),
-        None => Ok(bytes),
-    }
-}
-
 /// Copies one file; one that is not there any more counts as empty.
 pub(crate) fn copy_file(from: &Path, to: &Path, run_as: RunAs) -> Result<u64, CopyError> {
-    let copy = || {
-        let mut source = match File::open(from) {
-            Ok(source) => source,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(error),
-        };
-        let mut target = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(to)?;
-        if let RunAs::User { uid, gid } = run_as {
-            std::os::unix::fs::fchown(&target, Some(uid), Some(gid))?;
-        }
-        if share(&source, &target) {
-            return Ok(target.metadata()?.len());
-        }
-        // In the kernel, by `copy_file_range`.
-        io::copy(&mut source, &mut target)
+    let copied = match File::open(from) {
+        Ok(source) => copy_content(source, from, to, run_as),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
     };
-    copy().map_err(|source| CopyError::Io {
+    copied.map_err(|source| CopyError::Io {
         path: from.to_owned(),
         source,
     })
 }
 
-/// Lets two files share their blocks until one is written to, where the file system can.
+/// Lets the two files share their blocks until one is written to, where the file system can; else copies in the kernel, by
+/// `copy_file_range`.
 #[cfg(target_os = "linux")]
-fn share(source: &File, target: &File) -> bool {
-    rustix::fs::ioctl_ficlone(target, source).is_ok()
+fn copy_content(mut source: File, _: &Path, to: &Path, run_as: RunAs) -> io::Result<u64> {
+    use std::os::unix::fs::{OpenOptionsExt, fchown};
+    let mut options = std::fs::OpenOptions::new();
+    let mut target = options.write(true).create_new(true).mode(0o600).open(to)?;
+    if let RunAs::User { uid, gid } = run_as {
+        fchown(&target, Some(uid), Some(gid))?;
+    }
+    if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
+        return Ok(target.metadata()?.len());
+    }
+    io::copy(&mut source, &mut target)
 }
 
+/// The system's own copy clones where it can, on macOS.
 #[cfg(not(target_os = "linux"))]
-fn share(_: &File, _: &File) -> bool {
-    false
+fn copy_content(_: File, from: &Path, to: &Path, run_as: RunAs) -> io::Result<u64> {
+    let bytes = fs::copy(from, to)?;
+    run_as.own(to)?;
+    Ok(bytes)
 }
 
 fn make_dir(dir: &Path, run_as: RunAs) -> Result<(), CopyError> {
@@ -236,10 +238,28 @@ mod tests {
         dir
     }
 
+    fn copying(dir: &tempfile::TempDir, skip: Skip) -> Copying {
+        Copying {
+            from: dir.path().join("from"),
+            to: dir.path().join("to"),
+            run_as: RunAs::Us,
+            skip,
+            abandoned: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_copy_that_nobody_waits_for_ends() {
+        let dir = sample();
+        let copying = copying(&dir, Skip::Live);
+        copying.abandoned.store(true, Ordering::Relaxed);
+        assert!(matches!(copying.run(), Err(CopyError::Abandoned)));
+    }
+
     fn copied(skip: Skip) -> Vec<String> {
         let dir = sample();
         let to = dir.path().join("to");
-        copy(&dir.path().join("from"), &to, RunAs::Us, skip).expect("copied");
+        copying(&dir, skip).run().expect("copied");
         let mut files = vec![];
         list(&to, &to, &mut files);
         let mut names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
@@ -280,12 +300,7 @@ mod tests {
         let dir = sample();
         fs::create_dir(dir.path().join("from/pg_tblspc")).expect("made");
         std::os::unix::fs::symlink("/elsewhere", dir.path().join("from/pg_tblspc/16400")).expect("linked");
-        let result = copy(
-            &dir.path().join("from"),
-            &dir.path().join("to"),
-            RunAs::Us,
-            Skip::Live,
-        );
+        let result = copying(&dir, Skip::Live).run();
         assert!(matches!(result, Err(CopyError::Tablespace(_))));
     }
 
