@@ -25,9 +25,13 @@ const MAX_CONNECTIONS: usize = 512;
 /// How long to stay away from a listener that fails, such as for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a client may take to end what it has begun when the server is to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// Serves the router until it is told to stop; then answers what has begun and returns.
 pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
     let connections = TaskTracker::new();
+    let hang_up = CancellationToken::new();
     let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = tokio::select! {
@@ -38,14 +42,21 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let (router, stop) = (router.clone(), stop.clone());
-        connections.spawn(async move {
-            converse(stream, router, stop).await;
+        let conversation = converse(stream, router.clone(), stop.clone());
+        connections.spawn(hang_up.clone().run_until_cancelled_owned(async move {
+            conversation.await;
             drop(seat);
-        });
+        }));
     }
     connections.close();
-    connections.wait().await;
+    if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            "hanging up on clients that do not finish"
+        );
+        hang_up.cancel();
+        connections.wait().await;
+    }
 }
 
 async fn accept(

@@ -213,7 +213,10 @@ impl Control {
                 for endpoint in control.catalog.endpoints(&branch.uid).await? {
                     writes.push(Write::Endpoint(control.open(&branch, endpoint).await?));
                 }
-                control.catalog.commit(&writes).await?;
+                if let Err(error) = control.catalog.commit(&writes).await {
+                    control.close(&branch).await;
+                    return Err(error.into());
+                }
                 tracing::info!(branch = %branch.name, uid = branch.uid, "undeleted");
                 Ok(answer)
             }

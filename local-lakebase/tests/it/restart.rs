@@ -186,3 +186,21 @@ async fn requests_at_the_same_time_do_not_get_in_each_others_way() {
     assert_eq!(lost.message(), "branch already exists; branch_name:\"one\"");
     lake.stop().await;
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_does_not_hold_up_the_end() {
+    use tokio::io::AsyncWriteExt;
+    let lake = Lake::start().await;
+    let host = lake.local.api_url().strip_prefix("http://").unwrap();
+    let token = lake.local.token().expose_secret();
+    let head = format!(
+        "POST /api/2.0/postgres/credentials HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: 100\r\n\r\n{{"
+    );
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // An answer to somebody who came later shows that this one has been let in.
+    assert_eq!(lake.get("projects").await.status, 200);
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), lake.stop()).await;
+    assert!(ended.is_ok(), "it waits for a client that says nothing");
+}
