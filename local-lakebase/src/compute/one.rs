@@ -165,15 +165,9 @@ impl Compute {
     async fn start(&self) -> Result<Postmaster, EngineError> {
         self.layout.make_dir(&self.socket_dir)?;
         let run_as = self.layout.run_as();
-        Postmaster::start(
-            &self.postgres,
-            run_as,
-            &self.pgdata,
-            &self.log,
-            &self.socket_dir,
-        )
-        .await
-        .map_err(|last_words| self.cannot_start(last_words))
+        Postmaster::start(&self.postgres, run_as, &self.pgdata, &self.log, &self.socket_dir)
+            .await
+            .map_err(|last_words| self.cannot_start(last_words))
     }
 
     fn cannot_start(&self, last_words: String) -> EngineError {

@@ -125,7 +125,9 @@ impl Postmaster {
     pub(super) fn is_alive(&self) -> bool {
         match &self.end {
             End::Child(ended) => !*ended.borrow(),
-            End::Adopted(pgdata) => test_kill_process(self.pid).is_ok() && is_still_postgres(self.pid, pgdata),
+            End::Adopted(pgdata) => {
+                test_kill_process(self.pid).is_ok() && is_still_postgres(self.pid, pgdata)
+            }
         }
     }
 
@@ -146,7 +148,8 @@ impl Postmaster {
         let deadline = Instant::now() + START_PATIENCE;
         let socket = socket(socket_dir);
         while self.is_alive() && Instant::now() < deadline {
-            let answer = async { UnixStream::connect(&socket).await.is_ok() && sql::answers(socket_dir).await };
+            let answer =
+                async { UnixStream::connect(&socket).await.is_ok() && sql::answers(socket_dir).await };
             // One that accepts and then says nothing must not outlast our patience.
             let left = deadline.saturating_duration_since(Instant::now());
             if tokio::time::timeout(left, answer).await == Ok(true) {

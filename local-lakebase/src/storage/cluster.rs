@@ -10,7 +10,11 @@ use tokio::process::Command;
 
 /// Sorts by code point, whatever the machine's language; macOS has long had no `C.UTF-8`.
 const LOCALE: &str = if cfg!(target_os = "macos") { "C" } else { "C.UTF-8" };
-const LOCALE_OPTION: &str = if cfg!(target_os = "macos") { "--locale=C" } else { "--locale=C.UTF-8" };
+const LOCALE_OPTION: &str = if cfg!(target_os = "macos") {
+    "--locale=C"
+} else {
+    "--locale=C.UTF-8"
+};
 
 /// The role that owns the cluster. Nobody logs in as it but us.
 pub(crate) const OWNER: &str = "cloud_admin";
@@ -116,10 +120,14 @@ pub(crate) async fn end_of_log(postgres: &Postgres, pgdata: &Path) -> Result<Opt
     let text = String::from_utf8_lossy(&output.stdout);
     let field = |wanted: &str| {
         let mut fields = text.lines().filter_map(|line| line.split_once(':'));
-        fields.find(|(name, _)| *name == wanted).map(|(_, value)| value.trim())
+        fields
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, value)| value.trim())
     };
     let is_shut_down = field("Database cluster state") == Some("shut down");
-    Ok(field("Latest checkpoint location").filter(|_| is_shut_down).map(str::to_owned))
+    Ok(field("Latest checkpoint location")
+        .filter(|_| is_shut_down)
+        .map(str::to_owned))
 }
 
 /// One of PostgreSQL's programs, in an environment of its own.

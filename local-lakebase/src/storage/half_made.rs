@@ -128,8 +128,15 @@ mod tests {
         fs::write(path.join("file"), "").expect("written");
         let second = HalfMade::of(&path);
         fs::create_dir(second.path()).expect("made");
-        second.publish(&path, Durability::Ephemeral).await.expect_err("the name is taken");
-        assert_eq!(fs::read_dir(dir.path()).expect("listed").count(), 1, "nothing is left of it");
+        second
+            .publish(&path, Durability::Ephemeral)
+            .await
+            .expect_err("the name is taken");
+        assert_eq!(
+            fs::read_dir(dir.path()).expect("listed").count(),
+            1,
+            "nothing is left of it"
+        );
     }
 
     #[test]

@@ -196,7 +196,9 @@ mod tests {
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(&mine, &link).expect("linked");
         for dir in [open, link] {
-            assert!(matches!(layout.make_private(&dir), Err(EngineError::NotOurs { dir: named }) if named == dir));
+            assert!(
+                matches!(layout.make_private(&dir), Err(EngineError::NotOurs { dir: named }) if named == dir)
+            );
         }
     }
 

@@ -136,7 +136,10 @@ pub(crate) fn discard(layout: &Layout, key: &BranchKey) -> Result<(), EngineErro
 /// Lists the templates that a crash left half-made; their postmasters may still run.
 pub(crate) fn half_made_templates(layout: &Layout) -> Result<Vec<PathBuf>, EngineError> {
     let dirs = subdirs(layout.root())?.into_iter();
-    Ok(dirs.filter(|(name, _)| is_half_made(name)).map(|(_, path)| path).collect())
+    Ok(dirs
+        .filter(|(name, _)| is_half_made(name))
+        .map(|(_, path)| path)
+        .collect())
 }
 
 /// Removes what a crash left: half-made directories and trash. Returns how many.

@@ -3,7 +3,7 @@
 use super::*;
 use rustix::process::{Pid, Signal, kill_process};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 
 /// Waits until something is so.
 async fn until(what: &str, is_so: impl Fn() -> bool) {
