@@ -72,7 +72,7 @@ pub(crate) fn state_style(state: WorktreeState) -> Style {
 
 pub(crate) fn ownership(ownership: Ownership) -> &'static str {
     match ownership {
-        Ownership::Unspecified => "unknown",
+        Ownership::Unspecified => "-",
         Ownership::Owned => "owned",
         Ownership::Adopted => "adopted",
     }

@@ -47,6 +47,15 @@ CREATE TABLE tombstones (
     PRIMARY KEY (origin, project, uid)
 ) STRICT;
 
+-- Names that the service will not give out again yet: a deleted branch holds its name for a while.
+CREATE TABLE held_names (
+    origin        TEXT NOT NULL,
+    project       TEXT NOT NULL,
+    branch        TEXT NOT NULL,
+    until         INTEGER NOT NULL,
+    PRIMARY KEY (origin, project, branch)
+) STRICT;
+
 CREATE TABLE events (
     sequence      INTEGER PRIMARY KEY AUTOINCREMENT,
     at            INTEGER NOT NULL,

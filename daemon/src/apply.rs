@@ -9,7 +9,11 @@ use daemon_core::Timestamp;
 use daemon_core::ids::{BranchId, RepositoryId, Slot};
 use daemon_core::plan::{Action, Step};
 use daemon_core::state::{Observed, Record, RecordState, RemoteState, Worktree};
+use lakebase_api::Error;
 use std::sync::Arc;
+
+/// How long a deleted branch is taken to hold its name (branches: undelete, 7 days).
+const NAME_HELD: TimeDelta = TimeDelta::days(7);
 
 /// What steps are done with.
 pub(crate) struct Applying<'a> {
@@ -135,7 +139,15 @@ impl Applying<'_> {
         };
         self.save(intent.clone()).await?;
         // Without an answer, or without a uid in it, the intent stays, and the next look settles it.
-        if let Some(made) = self.provider.create(branch, source, ttl).await?
+        let made = match self.provider.create(branch, source, ttl).await {
+            Err(ProviderError::Service(Error::AlreadyExists { .. }))
+                if self.provider.is_held_by_tombstone(branch).await? =>
+            {
+                return self.give_up_name(slot, branch).await;
+            }
+            made => made?,
+        };
+        if let Some(made) = made
             && made.uid.is_some()
         {
             self.save(Record {
@@ -147,6 +159,14 @@ impl Applying<'_> {
             observed.branches.insert(branch.clone(), made);
         }
         Ok(())
+    }
+
+    /// Drops a name that the service will not give out: the next look chooses another one.
+    async fn give_up_name(&mut self, slot: &Slot, branch: &BranchId) -> Result<(), Failed> {
+        self.ledger
+            .hold_name(self.place, branch, clock::now() + NAME_HELD)
+            .await?;
+        self.forget(slot).await
     }
 
     async fn renew(
@@ -221,6 +241,7 @@ impl Applying<'_> {
     async fn report(&self, step: &Step, observed: &Observed) -> Result<(), Failed> {
         let branch = match &step.action {
             Action::Reap(permit) => permit.branch().clone(),
+            Action::Create { branch, .. } => branch.clone(),
             _ => self
                 .record(&step.slot)
                 .map_or_else(|_| BranchId::new(""), |record| record.branch),

@@ -23,7 +23,7 @@ pub(crate) struct Attempts {
 struct Attempt {
     failures: u32,
     until: Instant,
-    message: String,
+    problem: Problem,
 }
 
 impl Attempts {
@@ -32,8 +32,8 @@ impl Attempts {
         self.by_slot.remove(slot);
     }
 
-    /// Counts a failure; returns what to tell people.
-    pub(crate) fn failed(&mut self, slot: &Slot, error: &ProviderError) -> Problem {
+    /// Counts a failure.
+    pub(crate) fn failed(&mut self, slot: &Slot, error: &ProviderError) {
         let message = chain(error);
         let failures = self
             .by_slot
@@ -41,27 +41,34 @@ impl Attempts {
             .map_or(1, |attempt| attempt.failures.saturating_add(1));
         let pause = backoff::pause(failures, rand::random_range(0..=100)).max(pause_asked(error));
         tracing::warn!(%slot, error = message, ?pause, "a step failed; it is tried again");
-        let until = Instant::now() + pause;
+        let problem = Problem {
+            message,
+            fix: fix(error).into(),
+        };
         self.by_slot.insert(
             slot.clone(),
             Attempt {
                 failures,
-                until,
-                message: message.clone(),
+                until: Instant::now() + pause,
+                problem,
             },
         );
-        Problem {
-            message,
-            fix: fix(error).into(),
-        }
+    }
+
+    /// What keeps the slots that are still left alone.
+    pub(crate) fn problems(&self) -> BTreeMap<Slot, Problem> {
+        let now = Instant::now();
+        let waiting = self.by_slot.iter().filter(|(_, attempt)| attempt.until > now);
+        waiting
+            .map(|(slot, attempt)| (slot.clone(), attempt.problem.clone()))
+            .collect()
     }
 
     /// The slots that are still left alone, with the reason.
     pub(crate) fn backing_off(&self) -> BTreeMap<Slot, String> {
-        let now = Instant::now();
-        let waiting = self.by_slot.iter().filter(|(_, attempt)| attempt.until > now);
-        waiting
-            .map(|(slot, attempt)| (slot.clone(), attempt.message.clone()))
+        self.problems()
+            .into_iter()
+            .map(|(slot, problem)| (slot, problem.message))
             .collect()
     }
 

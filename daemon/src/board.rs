@@ -70,6 +70,15 @@ pub(crate) struct WorktreeView {
     pub(crate) target: Option<Arc<Target>>,
 }
 
+/// Whose a branch is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ownership {
+    /// We made it.
+    Owned,
+    /// It was there before us.
+    Adopted,
+}
+
 /// The branch of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BranchView {
@@ -78,7 +87,8 @@ pub(crate) struct BranchView {
     pub(crate) uid: Option<BranchUid>,
     pub(crate) source: Option<String>,
     pub(crate) expire_time: Option<Timestamp>,
-    pub(crate) is_owned: bool,
+    /// `None` while it is not certain that it is there, and whose it is.
+    pub(crate) ownership: Option<Ownership>,
     pub(crate) logical_size_bytes: u64,
     pub(crate) create_time: Option<Timestamp>,
 }

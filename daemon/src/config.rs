@@ -32,7 +32,12 @@ pub struct Args {
     #[arg(long)]
     log_stderr: bool,
     /// What to log, as in `info` or `lakebased=debug`
-    #[arg(long, value_name = "FILTER", env = "LAKEBASE_LOG", default_value = "info")]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "LAKEBASE_LOG",
+        default_value = "info,notify=error"
+    )]
     log: String,
 }
 

@@ -1,6 +1,6 @@
 //! From the daemon's words to the contract's.
 
-use crate::board::{BranchView, Problem, RepositoryView, WatchMode, WorktreeView};
+use crate::board::{BranchView, Ownership, Problem, RepositoryView, WatchMode, WorktreeView};
 use crate::credentials::{Minted, Target};
 use crate::services::LocalInfo;
 use chrono::TimeDelta;
@@ -68,10 +68,10 @@ pub(crate) fn worktree(repository: &RepositoryView, worktree: &WorktreeView) -> 
 }
 
 fn branch(branch: &BranchView) -> v1::Branch {
-    let ownership = if branch.is_owned {
-        v1::Ownership::Owned
-    } else {
-        v1::Ownership::Adopted
+    let ownership = match branch.ownership {
+        Some(Ownership::Owned) => v1::Ownership::Owned,
+        Some(Ownership::Adopted) => v1::Ownership::Adopted,
+        None => v1::Ownership::Unspecified,
     };
     v1::Branch {
         branch_id: branch.id.to_string(),

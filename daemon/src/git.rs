@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The largest HEAD, `gitdir` or `locked` file that is read.
 const MAX_GIT_FILE: u64 = 8 * 1024;
@@ -50,10 +51,21 @@ pub(crate) struct Place {
     pub(crate) root: PathBuf,
     /// Its git directory, with HEAD in it.
     pub(crate) admin_dir: PathBuf,
-    /// What tells later whether the directory was removed or its disk went away: the parent directory's device and inode
-    /// while the root stood in it on the same device.
-    stood_in: Option<(u64, u64)>,
+    /// What tells later whether the directory was removed or its disk went away.
+    stood_in: Option<StoodIn>,
 }
+
+/// Where a root stood when it was last there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StoodIn {
+    /// Device and inode of its parent directory, which is on the same device.
+    parent: (u64, u64),
+    seen_at: Instant,
+}
+
+/// A root that was missing for longer than this when its entry went was not removed by `git worktree remove`, which does both
+/// in one go.
+const SEEN_LATELY: Duration = Duration::from_mins(2);
 
 /// One complete look.
 #[derive(Debug, Clone, Default)]
@@ -150,9 +162,10 @@ fn try_look(question: &Question, before: Option<&Found>) -> Result<Found, String
         add_linked(&mut found, common_dir, &name);
     }
     found.view.refs = existing_refs(&repository, &question.refs)?;
-    found.view.removed_live = before
-        .map(|before| removed_live(before, &found))
-        .unwrap_or_default();
+    if let Some(before) = before {
+        remember_places(before, &mut found);
+        found.view.removed_live = removed_live(before, &found);
+    }
     Ok(found)
 }
 
@@ -236,10 +249,23 @@ fn is_locked(admin_dir: &Path) -> bool {
     }
 }
 
-fn stood_in(root: &Path) -> Option<(u64, u64)> {
+fn stood_in(root: &Path) -> Option<StoodIn> {
     let root_meta = std::fs::symlink_metadata(root).ok()?;
     let parent = std::fs::symlink_metadata(root.parent()?).ok()?;
-    (root_meta.dev() == parent.dev()).then_some((parent.dev(), parent.ino()))
+    let seen_at = Instant::now();
+    (root_meta.dev() == parent.dev()).then_some(StoodIn {
+        parent: (parent.dev(), parent.ino()),
+        seen_at,
+    })
+}
+
+/// A look may fall between the two halves of a removal: the directory is gone, its entry is not. What was known of it is
+/// kept for the look after.
+fn remember_places(before: &Found, now: &mut Found) {
+    for (id, place) in &mut now.places {
+        let old = before.places.get(id).filter(|old| old.root == place.root);
+        place.stood_in = place.stood_in.or(old.and_then(|old| old.stood_in));
+    }
 }
 
 /// Worktrees that are no longer listed, whose directory is gone too, from a parent directory that is still the same: so
@@ -255,7 +281,10 @@ fn removed_live(before: &Found, now: &Found) -> BTreeSet<WorktreeId> {
             .and_then(|parent| std::fs::symlink_metadata(parent).ok());
         let root_is_gone = std::fs::symlink_metadata(&place.root)
             .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        !now.places.contains_key(id) && root_is_gone && parent.is_some_and(|p| (p.dev(), p.ino()) == stood_in)
+        !now.places.contains_key(id)
+            && root_is_gone
+            && stood_in.seen_at.elapsed() < SEEN_LATELY
+            && parent.is_some_and(|parent| (parent.dev(), parent.ino()) == stood_in.parent)
     };
     before
         .places

@@ -185,21 +185,43 @@ impl Ledger {
         rows.into_iter().map(Record::try_from).collect()
     }
 
-    /// Returns the names in a place that records of other repositories hold.
+    /// Returns the names in a place that this repository cannot have: records of others hold them, or the service does.
     pub(crate) async fn taken(
         &self,
         id: &RepositoryId,
         place: &Place,
+        now: Timestamp,
     ) -> Result<BTreeSet<BranchId>, LedgerError> {
         let names: Vec<String> = sqlx::query_scalar(
-            "SELECT branch FROM branches WHERE repository_id <> ? AND origin = ? AND project = ?",
+            "SELECT branch FROM branches WHERE repository_id <> ? AND origin = ? AND project = ?
+             UNION SELECT branch FROM held_names WHERE origin = ? AND project = ? AND until > ?",
         )
         .bind(id.as_str())
         .bind(&place.origin)
         .bind(place.project.as_str())
+        .bind(&place.origin)
+        .bind(place.project.as_str())
+        .bind(now.timestamp_millis())
         .fetch_all(&self.pool)
         .await?;
         Ok(names.into_iter().map(BranchId::new).collect())
+    }
+
+    /// Notes that the service will not give out a name for a while.
+    pub(crate) async fn hold_name(
+        &self,
+        place: &Place,
+        branch: &BranchId,
+        until: Timestamp,
+    ) -> Result<(), LedgerError> {
+        sqlx::query("INSERT OR REPLACE INTO held_names (origin, project, branch, until) VALUES (?, ?, ?, ?)")
+            .bind(&place.origin)
+            .bind(place.project.as_str())
+            .bind(branch.as_str())
+            .bind(until.timestamp_millis())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
     }
 
     /// Writes a record, over the one that its slot had.
@@ -446,10 +468,23 @@ mod tests {
             )
             .await?;
         assert_eq!(
-            ledger.taken(&b, &place()).await?,
+            ledger.taken(&b, &place(), at(0)).await?,
             BTreeSet::from([BranchId::new("jane-main")])
         );
-        assert!(ledger.taken(&a, &place()).await?.is_empty());
+        assert!(ledger.taken(&a, &place(), at(0)).await?.is_empty());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_held_name_is_taken_for_its_time() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let (id, branch) = (RepositoryId::new("a"), BranchId::new("jane-x"));
+        ledger.hold_name(&place(), &branch, at(10)).await?;
+        assert_eq!(
+            ledger.taken(&id, &place(), at(9)).await?,
+            BTreeSet::from([branch])
+        );
+        assert!(ledger.taken(&id, &place(), at(10)).await?.is_empty());
         Ok(())
     }
 

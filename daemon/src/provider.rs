@@ -98,6 +98,15 @@ impl Provider {
         Ok(made.as_ref().map(remote_branch))
     }
 
+    /// Says whether a name is held by a branch that is deleted: it is not listed, and the name cannot be had.
+    pub(crate) async fn is_held_by_tombstone(&self, id: &BranchId) -> Result<bool, ProviderError> {
+        match self.client.branch(&self.branch_name(id)?).await {
+            Ok(branch) => Ok(branch.is_deleted()),
+            Err(Error::NotFound { .. }) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Moves the end of a branch's lease.
     pub(crate) async fn renew(&self, id: &BranchId, expire_time: Timestamp) -> Result<(), ProviderError> {
         finished(

@@ -247,29 +247,29 @@ impl Reconciler {
             Seen::Present(observed) => observed,
             Seen::Unknown(_) => Observed::default(),
         };
-        let mut failed = BTreeMap::new();
-        let mut has_acted = false;
+        let (mut has_acted, mut has_failed) = (false, false);
         for step in steps.iter().filter(|step| step.action != Action::Keep) {
             has_acted = true;
             match apply::apply(applying, step, &mut after).await {
                 Ok(()) => memory.attempts.succeeded(&step.slot),
                 Err(apply::Failed::Ledger(error)) => return Err(error.into()),
                 Err(apply::Failed::Provider(error)) => {
-                    failed.insert(step.slot.clone(), memory.attempts.failed(&step.slot, &error));
+                    has_failed = true;
+                    memory.attempts.failed(&step.slot, &error);
                 }
             }
-            view::update(view, &steps, &failed, applying, &after);
+            view::update(view, &steps, &memory.attempts.problems(), applying, &after);
             self.board.publish(RepositoryView {
                 passes: memory.passes - 1,
                 ..view.clone()
             });
         }
-        view::update(view, &steps, &failed, applying, &after);
+        view::update(view, &steps, &memory.attempts.problems(), applying, &after);
         let is_waiting = tend::tend(self, provider, settings, memory, view).await;
         let is_pending = is_waiting || steps.iter().any(|step| step.standing == Standing::Pending);
         view.is_settled = !has_acted && !is_pending;
         let again_in = match () {
-            () if has_acted && failed.is_empty() => FOLLOW_UP,
+            () if has_acted && !has_failed => FOLLOW_UP,
             () if is_pending => POLL,
             () => RESYNC,
         };
@@ -290,7 +290,10 @@ impl Reconciler {
             Seen::Present(found) => Seen::Present(found.view.clone()),
             Seen::Unknown(reason) => Seen::Unknown(reason.clone()),
         };
-        let taken = self.ledger.taken(applying.repository, applying.place).await?;
+        let taken = self
+            .ledger
+            .taken(applying.repository, applying.place, clock::now())
+            .await?;
         Ok(plan(&Look {
             repository: applying.repository,
             project: &applying.place.project,

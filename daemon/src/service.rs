@@ -12,6 +12,7 @@ use crate::services::{Services, chain};
 use crate::streams::progress;
 use daemon_core::Timestamp;
 use daemon_core::ids::RepositoryId;
+use daemon_core::plan::Standing;
 use futures_util::Stream;
 use lakebase_proto::v1::control_server::Control;
 use lakebase_proto::{PROTOCOL, Reason, status, v1};
@@ -28,6 +29,9 @@ use tonic::{Request, Response, Status};
 
 /// How long a call without a deadline of its own waits for a branch.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long it waits for one that has just failed.
+const FAILING_PATIENCE: Duration = Duration::from_secs(2);
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -59,7 +63,7 @@ impl Service {
     }
 
     /// Waits until the branch of a path's worktree can be used.
-    async fn ready(&self, path: &Path, deadline: Instant) -> Result<Now, Status> {
+    async fn ready(&self, path: &Path, mut deadline: Instant) -> Result<Now, Status> {
         let mut board = self.lookup.board.follow();
         loop {
             let repositories = board.borrow_and_update().clone();
@@ -68,6 +72,10 @@ impl Service {
                 Now::Ready(..) => return Ok(now),
                 Now::Coming(view, worktree) if is_hopeless(view, worktree) => {
                     return Err(not_ready(view, Some(worktree)));
+                }
+                // The next attempt may help; the one after it is not waited for.
+                Now::Coming(_, worktree) if worktree.standing == Standing::Failing => {
+                    deadline = deadline.min(Instant::now() + FAILING_PATIENCE);
                 }
                 Now::Coming(..) | Now::Unseen(_) => {}
             }

@@ -1,7 +1,7 @@
 //! Sees to what a ready branch needs besides itself: its endpoint, a credential, the block in `.env`. A failure here leaves
 //! the branch as ready as it is.
 
-use crate::board::{Problem, RepositoryView, WorktreeView};
+use crate::board::{Ownership, Problem, RepositoryView, WorktreeView};
 use crate::credentials::{Freshness, Minted, Target};
 use crate::env_writer::{self, EnvFile};
 use crate::provider::{Provider, ProviderError};
@@ -91,7 +91,7 @@ async fn target(
     let Some(endpoint) = provider.endpoint(&branch.id).await? else {
         return Ok(None);
     };
-    if branch.is_owned
+    if branch.ownership == Some(Ownership::Owned)
         && endpoint.suspend_timeout != Some(settings.suspend_timeout)
         && let Err(error) = provider
             .set_suspend(&endpoint.name, settings.suspend_timeout)

@@ -1,7 +1,7 @@
 //! From what a pass found and did to what the board shows.
 
 use crate::apply::Applying;
-use crate::board::{BranchView, Problem, RepositoryView, WatchMode, WorktreeView};
+use crate::board::{BranchView, Ownership, Problem, RepositoryView, WatchMode, WorktreeView};
 use crate::git::{self, Found};
 use crate::ledger::RepositoryRow;
 use crate::provider::Provider;
@@ -16,7 +16,7 @@ use std::path::Path;
 pub(crate) fn update(
     view: &mut RepositoryView,
     steps: &[Step],
-    failed: &BTreeMap<Slot, Problem>,
+    failing: &BTreeMap<Slot, Problem>,
     applying: &Applying<'_>,
     after: &Observed,
 ) {
@@ -29,12 +29,12 @@ pub(crate) fn update(
         let is_ready = branch.as_ref().is_some_and(|(_, is_ready)| *is_ready);
         worktree.branch = branch.map(|(branch, _)| branch);
         worktree.why = step.map(|step| step.why.to_string()).unwrap_or_default();
-        worktree.standing = match (is_ready, failed.contains_key(slot), step) {
+        worktree.standing = match (is_ready, failing.contains_key(slot), step) {
             (true, _, _) => Standing::Ready,
             (false, true, _) => Standing::Failing,
             (false, false, step) => step.map_or(Standing::Pending, |step| step.standing),
         };
-        worktree.problem = failed.get(slot).cloned().or_else(|| step.and_then(problem_of));
+        worktree.problem = failing.get(slot).cloned().or_else(|| step.and_then(problem_of));
         let uid = worktree.branch.as_ref().and_then(|branch| branch.uid.clone());
         worktree.target = worktree
             .target
@@ -47,8 +47,7 @@ pub(crate) fn update(
 fn problem_of(step: &Step) -> Option<Problem> {
     let fix = match step.standing {
         Standing::Blocked => step.why.fix().unwrap_or_default(),
-        Standing::Failing => "it is tried again by itself; see the daemon's log".into(),
-        Standing::Ready | Standing::Pending | Standing::Unused => return None,
+        Standing::Ready | Standing::Pending | Standing::Failing | Standing::Unused => return None,
     };
     Some(Problem {
         message: step.why.to_string(),
@@ -70,13 +69,21 @@ fn branch_view(provider: &Provider, record: &Record, after: &Observed) -> Option
             .and_then(|remote| provider.branch_name(remote.source.as_ref()?).ok())
             .map(|n| n.to_string()),
         expire_time: remote.and_then(|remote| remote.expire_time),
-        is_owned: record.state == RecordState::Owned,
+        ownership: remote.and(ownership(record.state)),
         logical_size_bytes: remote
             .and_then(|remote| remote.logical_size_bytes)
             .unwrap_or_default(),
         create_time: remote.and_then(|remote| remote.create_time),
     };
     Some((view, is_ready))
+}
+
+fn ownership(state: RecordState) -> Option<Ownership> {
+    match state {
+        RecordState::Owned => Some(Ownership::Owned),
+        RecordState::Adopted => Some(Ownership::Adopted),
+        RecordState::Intent | RecordState::Quarantined => None,
+    }
 }
 
 /// The worktrees that git shows; what is known of one carries over while it asks for the same branch.

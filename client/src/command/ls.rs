@@ -105,7 +105,8 @@ fn cells(row: &Row<'_>, here: Option<&str>, now: &Timestamp) -> Vec<Cell> {
         Style::new()
     };
     let state = worktree.state();
-    let [expires, size, ownership] = match &worktree.branch {
+    let made = worktree.branch.as_ref().filter(|branch| !branch.uid.is_empty());
+    let [expires, size, ownership] = match made {
         None => ["-"; 3].map(str::to_owned),
         Some(branch) => [
             words::expiry(branch.expire_time.as_ref(), now),

@@ -171,8 +171,12 @@ fn standing(worktree: Option<&Worktree>, now: &Timestamp) -> Vec<String> {
     lines
 }
 
-fn about_branch(branch: &Branch, now: &Timestamp) -> [(&'static str, String); 4] {
-    [
+fn about_branch(branch: &Branch, now: &Timestamp) -> Vec<(&'static str, String)> {
+    // A branch without a uid is one that is still to be made: all there is is its name.
+    if branch.uid.is_empty() {
+        return vec![("branch", format!("{} (not made yet)", branch.branch_id))];
+    }
+    vec![
         (
             "branch",
             format!("{} ({})", branch.branch_id, words::ownership(branch.ownership())),

@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 /// The longest name that the service takes (branches: 1-63 characters).
 const MAX_LEN: usize = 63;
 
+/// How many hexadecimal digits tell names apart.
+const SUFFIX_LEN: usize = 6;
+
 /// What a slot is called after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Label<'a> {
@@ -117,17 +120,19 @@ fn separate(
     slot: &Slot,
     is_taken: impl Fn(&BranchId) -> bool,
 ) -> BranchId {
-    let hash = hex::encode(Sha256::digest(format!("{repository}\0{}", slot.key())));
-    // Six digits nearly always do; more of the same hash do where they do not.
-    let mut names = [6, 12, 24, 48]
-        .into_iter()
-        .map(|digits| suffixed(text, &hash[..digits]));
-    let first = names.next().expect("the list of lengths is not empty");
-    if is_taken(&first) {
-        names.find(|name| !is_taken(name)).unwrap_or(first)
-    } else {
-        first
-    }
+    let identity = format!("{repository}\0{}", slot.key());
+    // The first does, unless the slot had a branch before whose name is not free yet.
+    let attempt = |n: u32| {
+        let salt = if n == 0 { String::new() } else { format!("\0{n}") };
+        suffixed(
+            text,
+            &hex::encode(Sha256::digest(format!("{identity}{salt}")))[..SUFFIX_LEN],
+        )
+    };
+    (0..10_000)
+        .map(attempt)
+        .find(|name| !is_taken(name))
+        .unwrap_or_else(|| attempt(0))
 }
 
 fn suffixed(text: &str, suffix: &str) -> BranchId {
@@ -192,6 +197,21 @@ mod tests {
         let (a, b) = (of_ref("jane", &"x".repeat(255)), of_ref("jane", &"x".repeat(254)));
         assert_eq!((a.len(), b.len()), (63, 63));
         assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_slot_that_had_many_branches_still_gets_a_new_name() {
+        let slot = Slot::Worktree(WorktreeId::Linked("abc".into()));
+        let label = Label::Detached {
+            main_git_branch: Some("main"),
+            worktree_dir: "abc",
+        };
+        let mut taken = std::collections::BTreeSet::new();
+        for _ in 0..100 {
+            let name = choose("jane", &label, &repo(), &slot, |id| taken.contains(id));
+            assert!(name.as_str().starts_with("jane-main-worktree-abc"), "{name}");
+            assert!(taken.insert(name));
+        }
     }
 
     proptest! {

@@ -185,6 +185,19 @@ fn a_removed_worktree_is_told_from_one_whose_place_went_away() {
 }
 
 #[test]
+fn a_look_between_the_two_halves_of_a_removal_loses_nothing() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    let before = repo.look(None);
+    std::fs::remove_dir_all(repo.beside("wt")).expect("removed");
+    let between = repo.look(Some(&before));
+    assert!(between.view.removed_live.is_empty(), "its entry is still there");
+    repo.git(&["worktree", "remove", "../wt"]);
+    let after = repo.look(Some(&between));
+    assert_eq!(after.view.removed_live, BTreeSet::from([WorktreeId::parse("wt")]));
+}
+
+#[test]
 fn a_moved_worktree_keeps_its_id() {
     let repo = Repo::new();
     repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
