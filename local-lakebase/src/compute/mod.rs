@@ -63,11 +63,16 @@ impl Computes {
 
     /// Suspends what idles, for ever.
     pub(crate) async fn suspend_idle(&self) {
+        // One that is slow to stop must not keep the others awake.
+        let mut stops = JoinSet::new();
         loop {
             tokio::time::sleep(IDLE_PERIOD).await;
+            while stops.try_join_next().is_some() {}
             for compute in self.all() {
-                compute.suspend_if_idle().await;
                 compute.trim_log();
+                if compute.is_idle() {
+                    stops.spawn(async move { compute.suspend_if_idle().await });
+                }
             }
         }
     }

@@ -216,17 +216,19 @@ impl Compute {
 
     /// Suspends it if nobody has used it for long enough.
     pub(super) async fn suspend_if_idle(&self) {
-        if !self.usage.is_idle() {
-            return;
-        }
         let Ok(_turn) = self.turn.try_lock() else {
             return;
         };
         // Somebody may have come before the turn was ours; after it they wait.
-        if self.usage.is_idle() && self.is_running() {
+        if self.is_idle() {
             self.stop_now().await;
             tracing::info!(branch = %self.uid, "compute suspended");
         }
+    }
+
+    /// Whether it runs for nobody, and has done so for long enough.
+    pub(super) fn is_idle(&self) -> bool {
+        self.usage.is_idle() && self.is_running()
     }
 
     /// Only for who has the turn. Cancelled half-way, it is still awake as far as anybody knows, and can be stopped again.

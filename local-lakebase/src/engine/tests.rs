@@ -165,7 +165,14 @@ async fn forks_of_a_source_under_write_load_are_consistent() {
             count
         });
     }
-    for n in 0..6 {
+    // A copy that started from the newest checkpoint it holds, and not from its own, would miss what it copied before that.
+    let (busy, all, done) = (engine.clone(), root.clone(), stop.clone());
+    let checkpoints = tokio::spawn(async move {
+        while !done.is_cancelled() {
+            execute(&busy, &all, "CHECKPOINT").await;
+        }
+    });
+    for n in 0..10 {
         let child = key(&format!("br-child-{n}"));
         engine
             .fork(&root, &child, Durability::Ephemeral)
@@ -180,6 +187,7 @@ async fn forks_of_a_source_under_write_load_are_consistent() {
         engine.delete(&child).await.expect("deleted");
     }
     stop.cancel();
+    checkpoints.await.expect("no panic");
     let written: u64 = writers.join_all().await.into_iter().sum();
     assert!(
         written > 100,
@@ -237,6 +245,12 @@ async fn a_running_compute_is_adopted_after_our_end() {
     let scratch = Scratch::new();
     let (engine, root) = with_root(&scratch).await;
     let pid = pid_of(&scratch, &root).expect("it runs");
+    let process = rustix::process::Pid::from_raw(pid.parse().expect("a number"));
+    assert_eq!(
+        rustix::process::getpgid(process).ok(),
+        process,
+        "Ctrl-C is not for it"
+    );
     // Nobody stops it: that is how it looks after kill -9 of our process.
     drop(engine);
     let engine = scratch.open().await;

@@ -71,7 +71,13 @@ async fn a_branch_that_is_deleted_is_not_woken_again() {
         let mut callers = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let (engine, child) = (engine.clone(), child.clone());
-            callers.spawn(async move { while engine.connect(&child).await.is_ok() {} });
+            callers.spawn(async move {
+                loop {
+                    if let Err(error) = engine.connect(&child).await {
+                        return error;
+                    }
+                }
+            });
         }
         let (state, child_too) = (engine.clone(), child.clone());
         until("it runs", move || {
@@ -79,7 +85,9 @@ async fn a_branch_that_is_deleted_is_not_woken_again() {
         })
         .await;
         engine.delete(&child).await.expect("deleted");
-        callers.join_all().await;
+        for error in callers.join_all().await {
+            assert!(matches!(error, EngineError::Missing(_)), "{error}");
+        }
         engine.delete(&child).await.expect("gone already");
         assert_eq!(postmasters_below(scratch.dir.path()), 0, "round {round}");
     }
