@@ -165,6 +165,13 @@ fn try_look(question: &Question, before: Option<&Found>) -> Result<Found, String
     if let Some(before) = before {
         remember_places(before, &mut found);
         found.view.removed_live = removed_live(before, &found);
+        // Once seen it stays known until the worktree is there again: the pass that saw it may have come to nothing.
+        let known = before
+            .view
+            .removed_live
+            .iter()
+            .filter(|id| !found.places.contains_key(id));
+        found.view.removed_live.extend(known.cloned());
     }
     Ok(found)
 }
@@ -259,12 +266,19 @@ fn stood_in(root: &Path) -> Option<StoodIn> {
     })
 }
 
-/// A look may fall between the two halves of a removal: the directory is gone, its entry is not. What was known of it is
-/// kept for the look after.
+/// A look may fall into the middle of a removal: the directory is gone and its entry is not, or the entry has lost the file
+/// that names the directory. What was known of it is kept for the look after.
 fn remember_places(before: &Found, now: &mut Found) {
     for (id, place) in &mut now.places {
-        let old = before.places.get(id).filter(|old| old.root == place.root);
-        place.stood_in = place.stood_in.or(old.and_then(|old| old.stood_in));
+        let Some(old) = before.places.get(id) else {
+            continue;
+        };
+        if place.root.as_os_str().is_empty() {
+            place.root.clone_from(&old.root);
+        }
+        if place.root == old.root {
+            place.stood_in = place.stood_in.or(old.stood_in);
+        }
     }
 }
 

@@ -192,9 +192,23 @@ fn a_look_between_the_two_halves_of_a_removal_loses_nothing() {
     std::fs::remove_dir_all(repo.beside("wt")).expect("removed");
     let between = repo.look(Some(&before));
     assert!(between.view.removed_live.is_empty(), "its entry is still there");
-    repo.git(&["worktree", "remove", "../wt"]);
-    let after = repo.look(Some(&between));
+    let entry = repo.main().join(".git/worktrees/wt");
+    std::fs::remove_file(entry.join("gitdir")).expect("removed");
+    let in_the_middle = repo.look(Some(&between));
+    assert!(
+        in_the_middle.view.removed_live.is_empty(),
+        "a part of its entry is still there"
+    );
+    std::fs::remove_dir_all(entry).expect("removed");
+    let after = repo.look(Some(&in_the_middle));
     assert_eq!(after.view.removed_live, BTreeSet::from([WorktreeId::parse("wt")]));
+    let later = repo.look(Some(&after));
+    assert_eq!(later.view.removed_live, after.view.removed_live, "it stays known");
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    assert!(
+        repo.look(Some(&later)).view.removed_live.is_empty(),
+        "until it is there again"
+    );
 }
 
 #[test]

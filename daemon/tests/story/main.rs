@@ -1,0 +1,6 @@
+//! Whole stories: the built daemon, real git, real PostgreSQL, and the truth asked of the service itself.
+
+mod credentials;
+mod process;
+mod worktrees;
+mod world;

@@ -1,0 +1,309 @@
+//! A world for one test: a scratch directory with a real daemon, a real Local Lakebase and a real git repository. Everything
+//! ends and goes with the value, also when the test fails.
+
+use lakebase_api::{AuthEnv, Branch, BranchName, Client, ProjectName};
+use lakebase_proto::v1::control_client::ControlClient;
+use lakebase_proto::{connect, v1};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+use tonic::transport::Channel;
+
+/// How long anything may take on a machine that is busy with other tests.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct World {
+    dir: tempfile::TempDir,
+    daemon: Option<Child>,
+    pg_bindir: Option<PathBuf>,
+}
+
+impl World {
+    /// A repository with one commit on main and a configuration; no daemon yet.
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        // PostgreSQL runs as another user when we are root.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("changed");
+        let world = Self {
+            dir,
+            daemon: None,
+            pg_bindir: None,
+        };
+        fs::create_dir(world.main()).expect("made");
+        world.git(&["init", "-q", "-b", "main"]);
+        fs::write(world.main().join(".gitignore"), ".env\n").expect("written");
+        world.git(&["add", "."]);
+        world.git(&["commit", "-q", "-m", "first"]);
+        world.configure("LAKEBASE_PROJECT_ID=\"shop\"\n");
+        world
+    }
+
+    /// The same, with a running daemon that knows the repository.
+    pub(crate) async fn started() -> Self {
+        let mut world = Self::new();
+        world.start().await;
+        world.register().await;
+        world
+    }
+
+    pub(crate) fn without_postgres(mut self) -> Self {
+        self.pg_bindir = Some("/nonexistent".into());
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().canonicalize().expect("it is there").join(name)
+    }
+
+    pub(crate) fn main(&self) -> PathBuf {
+        self.path("shop")
+    }
+
+    pub(crate) fn configure(&self, text: &str) {
+        fs::write(self.main().join("lakebase.config"), text).expect("written");
+    }
+
+    pub(crate) fn git(&self, args: &[&str]) {
+        self.git_in(&self.main(), args);
+    }
+
+    pub(crate) fn git_in(&self, dir: &Path, args: &[&str]) {
+        let output = clean(&mut Command::new("git"))
+            .args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.com",
+                "-c",
+                "advice.detachedHead=false",
+            ])
+            .args(args)
+            .current_dir(dir)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()
+            .expect("git is installed");
+        assert!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    // ---- the daemon
+
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lakebased"));
+        clean(&mut command)
+            .env("HOME", self.dir.path())
+            .env("LAKEBASE_SOCKET", self.socket())
+            .env("LAKEBASE_STATE_DIR", self.path("state"))
+            .env("LAKEBASE_LOCAL_DIR", self.path("local"))
+            .env("LAKEBASE_LOCAL_USER", "jane.doe@example.com")
+            .env("DATABRICKS_CONFIG_FILE", self.path("no-such-file"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        if let Some(dir) = &self.pg_bindir {
+            command.env("LAKEBASE_PG_BINDIR", dir);
+        }
+        command
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("run/l.sock")
+    }
+
+    pub(crate) async fn start(&mut self) {
+        self.daemon = Some(self.command().spawn().expect("it starts"));
+        let socket = self.socket();
+        until("the daemon answers", async || {
+            connect(&socket, Duration::from_secs(1)).await.is_ok()
+        })
+        .await;
+    }
+
+    pub(crate) fn kill(&mut self) {
+        let mut daemon = self.daemon.take().expect("it runs");
+        daemon.kill().expect("killed");
+        daemon.wait().expect("it was ours");
+    }
+
+    pub(crate) async fn shut_down(&mut self) -> ExitStatus {
+        self.client()
+            .await
+            .shutdown(v1::ShutdownRequest {})
+            .await
+            .expect("it answers");
+        let mut daemon = self.daemon.take().expect("it runs");
+        tokio::task::spawn_blocking(move || daemon.wait().expect("it was ours"))
+            .await
+            .expect("no panic")
+    }
+
+    pub(crate) async fn client(&self) -> ControlClient<Channel> {
+        connect(&self.socket(), PATIENCE).await.expect("it answers")
+    }
+
+    pub(crate) async fn register(&self) {
+        let path = bytes(&self.main());
+        let request = v1::RegisterRepositoryRequest { path };
+        self.client()
+            .await
+            .register_repository(request)
+            .await
+            .expect("registered");
+    }
+
+    pub(crate) async fn reconcile(&self) {
+        let request = v1::ReconcileRequest {
+            path: bytes(&self.main()),
+            wait: true,
+        };
+        self.client().await.reconcile(request).await.expect("reconciled");
+    }
+
+    // ---- what it says
+
+    pub(crate) async fn credential(&self, dir: &Path) -> Result<v1::Credential, tonic::Status> {
+        let request = v1::GetCredentialRequest {
+            path: bytes(dir),
+            rotate: false,
+        };
+        Ok(self.client().await.get_credential(request).await?.into_inner())
+    }
+
+    /// The branch of a worktree, once it can be used.
+    pub(crate) async fn branch(&self, dir: &Path) -> String {
+        let credential = self.credential(dir).await.expect("it is ready in time");
+        credential.branch.expect("it has one").branch_id
+    }
+
+    pub(crate) async fn worktree(&self, dir: &Path) -> Option<v1::Worktree> {
+        let all = self
+            .client()
+            .await
+            .list_worktrees(v1::ListWorktreesRequest::default())
+            .await
+            .expect("listed");
+        let path = dir.to_string_lossy();
+        all.into_inner()
+            .worktrees
+            .into_iter()
+            .find(|worktree| worktree.path == path)
+    }
+
+    pub(crate) async fn repository(&self) -> v1::Repository {
+        let all = self
+            .client()
+            .await
+            .list_repositories(v1::ListRepositoriesRequest {})
+            .await
+            .expect("listed");
+        all.into_inner().repositories.pop().expect("one is registered")
+    }
+
+    // ---- the truth
+
+    /// A client of the service itself, past the daemon.
+    pub(crate) fn service(&self) -> Client {
+        let env = AuthEnv {
+            config_file: Some(self.path("local/databrickscfg")),
+            ..AuthEnv::default()
+        };
+        let workspace =
+            lakebase_api::auth::profile::load(Some("local"), &env).expect("Local Lakebase wrote it");
+        Client::new(workspace).expect("a client")
+    }
+
+    pub(crate) fn project() -> ProjectName {
+        ProjectName::new("shop").expect("a name")
+    }
+
+    pub(crate) fn branch_name(id: &str) -> BranchName {
+        BranchName::new(&Self::project(), id).expect("a name")
+    }
+
+    pub(crate) async fn service_branches(&self) -> Vec<Branch> {
+        self.service()
+            .list_branches(&Self::project())
+            .await
+            .expect("listed")
+    }
+
+    /// The names of all living branches, sorted.
+    pub(crate) async fn service_names(&self) -> Vec<String> {
+        let mut names: Vec<_> = self
+            .service_branches()
+            .await
+            .iter()
+            .map(|b| b.name.id().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// The processes that name this world's directory, by the first words of their command lines.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        let output = Command::new("ps")
+            .args(["-eo", "args="])
+            .output()
+            .expect("ps is installed");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let here = self.dir.path().to_string_lossy().into_owned();
+        text.lines()
+            .filter(|line| line.contains(&here))
+            .map(str::to_owned)
+            .collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for entry in fs::read_dir(self.path("state/log"))
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                eprintln!("{}", fs::read_to_string(entry.path()).unwrap_or_default());
+            }
+        }
+        if let Some(mut daemon) = self.daemon.take() {
+            drop(Command::new("kill").arg(daemon.id().to_string()).status());
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while matches!(daemon.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            drop(daemon.kill());
+            drop(daemon.wait());
+        }
+        // What a test killed on purpose left behind.
+        drop(
+            Command::new("pkill")
+                .args(["-9", "-f", &*self.dir.path().to_string_lossy()])
+                .status(),
+        );
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) fn bytes(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// Takes the caller's environment away, but for what programs are found by.
+fn clean(command: &mut Command) -> &mut Command {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8")
+}
