@@ -25,7 +25,7 @@ pub struct Args {
     /// Directory with PostgreSQL's server binaries [default: found by itself]
     #[arg(long, value_name = "DIR", env = "LAKEBASE_PG_BINDIR")]
     pg_bindir: Option<PathBuf>,
-    /// User name on Local Lakebase; branches are named after the part before the at sign [default: `LOGIN@localhost`]
+    /// User name on Local Lakebase; branches are named after the part before the at sign [default: your login at localhost]
     #[arg(long, value_name = "NAME", env = "LAKEBASE_LOCAL_USER")]
     local_user: Option<String>,
     /// Log to standard error as well as to the file
