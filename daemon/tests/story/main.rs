@@ -2,5 +2,6 @@
 
 mod credentials;
 mod process;
+mod rooms;
 mod worktrees;
 mod world;

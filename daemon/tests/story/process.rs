@@ -12,7 +12,7 @@ struct Seeded(u64);
 impl Seeded {
     fn new() -> Self {
         let seed = std::process::id().into();
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         Self(seed)
     }
 
@@ -110,7 +110,7 @@ async fn of_many_started_at_once_one_serves() {
         ended = children
             .iter_mut()
             .filter_map(|child| child.try_wait().expect("ours"))
-            .filter(|s| s.success())
+            .filter(std::process::ExitStatus::success)
             .count();
         ended == 7
     })

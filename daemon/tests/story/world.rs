@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tonic::transport::Channel;
 
 /// How long anything may take on a machine that is busy with other tests.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct World {
     dir: tempfile::TempDir,
@@ -70,7 +70,13 @@ impl World {
         self.git_in(&self.main(), args);
     }
 
+    /// Runs git in a directory of this world.
     pub(crate) fn git_in(&self, dir: &Path, args: &[&str]) {
+        assert!(
+            dir.starts_with(self.path("")),
+            "{} is not of this world",
+            dir.display()
+        );
         let output = clean(&mut Command::new("git"))
             .args([
                 "-c",

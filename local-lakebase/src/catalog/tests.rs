@@ -1,3 +1,5 @@
+//! The catalog over a real SQLite file: what is written is there again.
+
 use super::*;
 use crate::model::record::Phase;
 use crate::model::{endpoint, project};

@@ -1,3 +1,5 @@
+//! The rules of branches, each with the words in which it refuses.
+
 use std::time::Duration;
 
 use chrono::TimeDelta;
