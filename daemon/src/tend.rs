@@ -49,12 +49,13 @@ pub(crate) async fn tend(
                 worktree.problem = Some(problem(&error));
             }
         }
-        // Whoever waits for this worktree need not wait for the others.
-        let shown = worktree.clone();
-        reconciler.board.amend(&id, |view| replace(view, shown));
         if let Some(target) = worktree.target.clone() {
             credential(reconciler, settings, memory, worktree, &target).await;
         }
+        // Shown only now: whoever waited for the branch finds `.env` in place, and may remove the worktree at once without
+        // meeting us in it. Nobody waits for the other worktrees.
+        let shown = worktree.clone();
+        reconciler.board.amend(&id, |view| replace(view, shown));
     }
     let shown = |uid: &BranchUid| {
         let has_it =

@@ -1,7 +1,7 @@
 //! The daemon as a process: killed, started twice, started without PostgreSQL, stopped.
 
 use crate::world::{PATIENCE, World, bytes, until};
-use lakebase_proto::{fix_of, v1};
+use lakebase_proto::{connect, fix_of, v1};
 use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
@@ -115,12 +115,17 @@ async fn of_many_started_at_once_one_serves() {
         ended == 7
     })
     .await;
+    let socket = world.socket();
+    until("that one serves", async || {
+        connect(&socket, PATIENCE).await.is_ok()
+    })
+    .await;
     world
         .client()
         .await
         .shutdown(v1::ShutdownRequest {})
         .await
-        .expect("one serves");
+        .expect("it answers");
     for mut child in children {
         assert!(child.wait().expect("ours").success());
     }

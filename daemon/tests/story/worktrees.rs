@@ -1,7 +1,7 @@
 //! Worktrees that come, move and go, and the branches that do with them.
 
 use crate::credentials::query;
-use crate::world::{World, until};
+use crate::world::{PATIENCE, World, until, until_within};
 use chrono::TimeDelta;
 use lakebase_api::{BranchSpec, ProtoDuration};
 use lakebase_proto::v1;
@@ -163,7 +163,8 @@ async fn a_lease_past_its_half_is_renewed_and_a_lost_branch_made_anew() {
     assert!(renewed >= granted, "{renewed} is sooner than {granted}");
 
     world.service().delete_branch(&name).await.expect("deleted");
-    until("it has another branch", async || {
+    // A branch that is seconds old may be missing from a lagging list; a minute later it counts as lost.
+    until_within(3 * PATIENCE, "it has another branch", async || {
         world.reconcile().await;
         let branch = world
             .worktree(&world.main())
