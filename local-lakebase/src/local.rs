@@ -29,6 +29,11 @@ use crate::{api, private_file, server};
 const API_PORT: &str = "api_port";
 const WORKSPACE_ID: &str = "workspace_id";
 
+/// The file in the data directory with profiles for tools that read `DATABRICKS_CONFIG_FILE`.
+pub const PROFILES: &str = "databrickscfg";
+/// The file in the data directory with the certificate that signs those of the endpoints.
+pub const CA: &str = "ca.pem";
+
 /// How long an idle compute runs when its endpoint does not say.
 const SUSPEND: Duration = Duration::from_mins(5);
 
@@ -142,7 +147,7 @@ impl LocalLakebase {
         });
         let local = Self {
             data_dir: dir.clone(),
-            config_file: dir.join("databrickscfg"),
+            config_file: dir.join(PROFILES),
             ca_file,
             control,
             tasks: TaskTracker::new(),
