@@ -76,6 +76,9 @@ struct LocalArgs {
     /// How many branches a project of Local Lakebase can have; the real service's limit is the default
     #[arg(long, global = true, value_name = "N", env = "LAKEBASE_LOCAL_BRANCH_LIMIT")]
     local_branch_limit: Option<usize>,
+    /// How many computes of Local Lakebase run at once; one that nobody uses makes room for the next
+    #[arg(long, global = true, value_name = "N", env = "LAKEBASE_LOCAL_COMPUTE_LIMIT")]
+    local_compute_limit: Option<usize>,
 }
 
 /// The checked configuration.
@@ -142,6 +145,7 @@ impl LocalArgs {
             pg_bindir: self.pg_bindir,
             limits: Limits {
                 unarchived_branches: self.local_branch_limit.unwrap_or(defaults.unarchived_branches),
+                running_computes: self.local_compute_limit.unwrap_or(defaults.running_computes),
                 ..defaults
             },
         }
