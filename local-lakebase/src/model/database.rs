@@ -151,7 +151,7 @@ pub(crate) fn update(
         let value = field.as_deref().unwrap_or_default();
         mask::populated(path, !value.is_empty())?;
         if *path == ROLE {
-            database.role_id = home.role(value, ROLE)?.id.clone();
+            database.role_id.clone_from(&home.role(value, ROLE)?.id);
         } else {
             home.check_name(value, &existing.id)?;
             value.clone_into(&mut database.postgres_database);

@@ -86,7 +86,7 @@ pub(crate) fn create(
     let draft = draft(birth, role_id.unwrap_or_default(), name, spec)?;
     let same = |role: &&RoleRecord| role.id == draft.id || role.postgres_role == name;
     if let Some(existing) = roles.iter().find(same) {
-        return replace(existing, draft, spec, replace_existing);
+        return replace(existing, &draft, spec, replace_existing);
     }
     check_name(name)?;
     if roles.len() >= MOST {
@@ -144,7 +144,7 @@ fn auth_method(identity: &IdentityType, asked: Option<&AuthMethod>) -> Result<Au
 /// those of the request, named or not; an attribute that is not named stays.
 fn replace(
     existing: &RoleRecord,
-    draft: RoleRecord,
+    draft: &RoleRecord,
     spec: &RoleSpec,
     replace_existing: bool,
 ) -> Result<RoleRecord, ApiError> {

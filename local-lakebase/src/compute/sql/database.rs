@@ -13,14 +13,12 @@ const OUTSIDE: &str = "postgres";
 /// Makes a database of this owner. Says whether there is one now: not if one of the name is somebody else's.
 pub(crate) async fn create(socket_dir: &Path, name: &str, owner: &str) -> Result<bool, EngineError> {
     let mut session = open(socket_dir, DATABASE).await?;
-    let is_there = match owner_of(&mut session, name).await? {
-        Some(other) => other == owner,
-        None => {
-            let (name, owner) = (identifier(name), identifier(owner));
-            run(&mut session, format!("CREATE DATABASE {name} OWNER {owner}")).await?;
-            true
-        }
-    };
+    let owner_before = owner_of(&mut session, name).await?;
+    if owner_before.is_none() {
+        let (name, owner) = (identifier(name), identifier(owner));
+        run(&mut session, format!("CREATE DATABASE {name} OWNER {owner}")).await?;
+    }
+    let is_there = owner_before.is_none_or(|before| before == owner);
     if is_there {
         let name = identifier(name);
         run(
