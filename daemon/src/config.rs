@@ -1,9 +1,11 @@
 //! The daemon's own configuration: flags and environment, read once and checked, then values.
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use etcetera::BaseStrategy;
 use lakebase_proto::{SocketEnv, socket_path};
+use local_lakebase::Limits;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Keeps one Lakebase branch for every worktree of the registered repositories.
@@ -19,26 +21,64 @@ pub struct Args {
     /// Directory for the ledger and the log [default: ~/.local/state/lakebase]
     #[arg(long, value_name = "DIR", env = "LAKEBASE_STATE_DIR")]
     state_dir: Option<PathBuf>,
-    /// Directory for Local Lakebase's data [default: ~/.local/share/lakebase/local, or /var/lib/lakebase/local as root]
-    #[arg(long, value_name = "DIR", env = "LAKEBASE_LOCAL_DIR")]
-    local_dir: Option<PathBuf>,
-    /// Directory with PostgreSQL's server binaries [default: found by itself]
-    #[arg(long, value_name = "DIR", env = "LAKEBASE_PG_BINDIR")]
-    pg_bindir: Option<PathBuf>,
-    /// User name on Local Lakebase; branches are named after the part before the at sign [default: your login at localhost]
-    #[arg(long, value_name = "NAME", env = "LAKEBASE_LOCAL_USER")]
-    local_user: Option<String>,
+    #[command(flatten)]
+    local: LocalArgs,
     /// Log to standard error as well as to the file
     #[arg(long)]
     log_stderr: bool,
     /// What to log, as in `info` or `lakebased=debug`
     #[arg(
         long,
+        global = true,
         value_name = "FILTER",
         env = "LAKEBASE_LOG",
         default_value = "info,notify=error"
     )]
     log: String,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to run instead of the daemon.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Local Lakebase on its own: the Lakebase API on this machine, without the daemon
+    #[command(subcommand)]
+    Local(Local),
+}
+
+/// What to do with Local Lakebase.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Local {
+    /// Serve the API in the foreground until told to stop
+    ///
+    /// Prints what a shell needs to use it, once it answers. A daemon that is started on the same directory uses this
+    /// server instead of one of its own.
+    Serve {
+        /// Where the API listens; port 0 is the port of last time, or any
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+}
+
+/// What concerns Local Lakebase, whoever starts it.
+#[derive(Debug, clap::Args)]
+struct LocalArgs {
+    /// Directory for Local Lakebase's data [default: ~/.local/share/lakebase/local, or /var/lib/lakebase/local as root]
+    #[arg(long, global = true, value_name = "DIR", env = "LAKEBASE_LOCAL_DIR")]
+    local_dir: Option<PathBuf>,
+    /// Directory with PostgreSQL's server binaries [default: found by itself]
+    #[arg(long, global = true, value_name = "DIR", env = "LAKEBASE_PG_BINDIR")]
+    pg_bindir: Option<PathBuf>,
+    /// User name on Local Lakebase; branches are named after the part before the at sign [default: your login at localhost]
+    #[arg(long, global = true, value_name = "NAME", env = "LAKEBASE_LOCAL_USER")]
+    local_user: Option<String>,
+    /// How many branches a project of Local Lakebase can have; the real service's limit is the default
+    #[arg(long, global = true, value_name = "N", env = "LAKEBASE_LOCAL_BRANCH_LIMIT")]
+    local_branch_limit: Option<usize>,
+    /// How many computes of Local Lakebase run at once; one that nobody uses makes room for the next
+    #[arg(long, global = true, value_name = "N", env = "LAKEBASE_LOCAL_COMPUTE_LIMIT")]
+    local_compute_limit: Option<usize>,
 }
 
 /// The checked configuration.
@@ -48,16 +88,14 @@ pub struct Config {
     pub socket: PathBuf,
     /// The ledger, the lock and the log.
     pub state_dir: PathBuf,
-    /// Local Lakebase's data.
-    pub local_dir: PathBuf,
-    /// PostgreSQL's server binaries, when they are not to be looked for.
-    pub pg_bindir: Option<PathBuf>,
-    /// The user of Local Lakebase.
-    pub local_user: String,
+    /// Local Lakebase.
+    pub local: local_lakebase::Config,
     /// The filter of the log.
     pub log: String,
     /// Whether to log to standard error too.
     pub log_stderr: bool,
+    /// What to run instead of the daemon.
+    pub command: Option<Command>,
 }
 
 impl Config {
@@ -75,7 +113,20 @@ impl Config {
             })?,
             None => socket_path(&SocketEnv::from_process())?,
         };
-        let local_dir = args.local_dir.unwrap_or_else(|| {
+        Ok(Self {
+            socket,
+            state_dir: args.state_dir.unwrap_or_else(|| state_home.join("lakebase")),
+            local: args.local.complete(&dirs),
+            log: args.log,
+            log_stderr: args.log_stderr,
+            command: args.command,
+        })
+    }
+}
+
+impl LocalArgs {
+    fn complete(self, dirs: &impl BaseStrategy) -> local_lakebase::Config {
+        let data_dir = self.local_dir.unwrap_or_else(|| {
             // PostgreSQL will not run as root, and root's home is closed to the user that it runs as.
             let is_root = rustix::process::geteuid().is_root();
             if is_root {
@@ -84,17 +135,20 @@ impl Config {
                 dirs.data_dir().join("lakebase/local")
             }
         });
-        Ok(Self {
-            socket,
-            state_dir: args.state_dir.unwrap_or_else(|| state_home.join("lakebase")),
-            local_dir,
-            pg_bindir: args.pg_bindir,
-            local_user: args
+        let defaults = Limits::default();
+        local_lakebase::Config {
+            data_dir,
+            api_addr: ([127, 0, 0, 1], 0).into(),
+            user_name: self
                 .local_user
                 .unwrap_or_else(|| format!("{}@localhost", login_name())),
-            log: args.log,
-            log_stderr: args.log_stderr,
-        })
+            pg_bindir: self.pg_bindir,
+            limits: Limits {
+                unarchived_branches: self.local_branch_limit.unwrap_or(defaults.unarchived_branches),
+                running_computes: self.local_compute_limit.unwrap_or(defaults.running_computes),
+                ..defaults
+            },
+        }
     }
 }
 

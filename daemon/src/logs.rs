@@ -17,10 +17,7 @@ const DAYS: usize = 7;
 /// # Errors
 /// When the directory cannot be made, or the filter is not one.
 pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
-    let filter: EnvFilter = config
-        .log
-        .parse()
-        .with_context(|| format!("cannot read log filter `{}`", config.log))?;
+    let filter = filter(&config.log)?;
     let dir = config.state_dir.join("log");
     socket::private_dir(&config.state_dir)?;
     socket::private_dir(&dir)?;
@@ -44,4 +41,22 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
         .with(to_stderr)
         .init();
     Ok(guard)
+}
+
+/// Logs to standard error alone, for what runs in the foreground.
+///
+/// # Errors
+/// When the filter is not one.
+pub(crate) fn to_stderr(log: &str) -> anyhow::Result<()> {
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry()
+        .with(filter(log)?)
+        .with(layer)
+        .init();
+    Ok(())
+}
+
+fn filter(text: &str) -> anyhow::Result<EnvFilter> {
+    text.parse()
+        .with_context(|| format!("cannot read log filter `{text}`"))
 }

@@ -1,11 +1,12 @@
 //! The binary: logs, configuration, run, exit code.
 
 use clap::Parser;
-use lakebased::config::{Args, Config};
+use lakebased::config::{Args, Command, Config, Local};
 use lakebased::socket::SocketError;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
+mod local;
 mod logs;
 mod signals;
 
@@ -26,8 +27,13 @@ async fn main() -> ExitCode {
 
 async fn start() -> anyhow::Result<()> {
     let config = Config::load(Args::parse())?;
-    let _writing = logs::init(&config)?;
     let stop = CancellationToken::new();
+    if let Some(Command::Local(Local::Serve { listen })) = config.command {
+        logs::to_stderr(&config.log)?;
+        signals::watch(stop.clone())?;
+        return local::serve(config.local, listen, stop).await;
+    }
+    let _writing = logs::init(&config)?;
     signals::watch(stop.clone())?;
     lakebased::run(config, stop)
         .await

@@ -6,10 +6,8 @@ use crate::config::Config;
 use crate::provider::Provider;
 use daemon_core::config_file::Settings;
 use lakebase_api::auth::profile;
-use lakebase_api::{
-    AuthEnv, AuthError, Client, Error, Origin, ProjectName, ProjectSpec, TokenSource, Workspace,
-};
-use local_lakebase::{Limits, LocalLakebase, StartError};
+use lakebase_api::{AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace};
+use local_lakebase::{LocalLakebase, StartError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
@@ -26,10 +24,19 @@ const PROJECT_PATIENCE: Duration = Duration::from_mins(2);
 pub(crate) struct Services {
     config: Config,
     auth: AuthEnv,
-    local: Mutex<Option<Arc<LocalLakebase>>>,
+    local: Mutex<Option<Local>>,
     /// Why Local Lakebase could not be started the last time that it was tried.
     local_problem: std::sync::Mutex<Option<Problem>>,
     providers: Mutex<BTreeMap<(String, String), Arc<Provider>>>,
+}
+
+/// Local Lakebase, as it is reached from here.
+#[derive(Clone)]
+enum Local {
+    /// Started by us, and ours to stop.
+    Ours(Arc<LocalLakebase>),
+    /// `lakebased local serve` has our directory. It may end at any time, and then it is our turn.
+    Served { workspace: Workspace, data_dir: PathBuf },
 }
 
 /// What Local Lakebase tells about itself.
@@ -39,6 +46,7 @@ pub(crate) struct LocalInfo {
     pub(crate) data_dir: PathBuf,
     pub(crate) databricks_config_file: PathBuf,
     pub(crate) ca_file: PathBuf,
+    /// Empty if another process serves it.
     pub(crate) postgres_version: String,
 }
 
@@ -75,12 +83,14 @@ impl Services {
             return Ok(provider.clone());
         }
         let project = ProjectName::new(settings.project.as_str()).map_err(|e| problem(&e, ""))?;
-        let provider = match workspace {
+        let (provider, is_lasting) = match workspace {
             None => self.local_provider(project).await?,
-            Some(workspace) => connect(workspace, project, origin, None).await?,
+            Some(workspace) => (connect(workspace, project, origin, None).await?, true),
         };
         let provider = Arc::new(provider);
-        providers.insert(key, provider.clone());
+        if is_lasting {
+            providers.insert(key, provider.clone());
+        }
         Ok(provider)
     }
 
@@ -108,19 +118,13 @@ impl Services {
     /// What Local Lakebase tells about itself; `None` while it does not run, or is still starting.
     pub(crate) fn local_info(&self) -> Option<LocalInfo> {
         let local = self.local.try_lock().ok()?;
-        local.as_ref().map(|local| LocalInfo {
-            api_url: local.api_url().to_owned(),
-            data_dir: local.data_dir().to_owned(),
-            databricks_config_file: local.databricks_config_file().to_owned(),
-            ca_file: local.ca_file().to_owned(),
-            postgres_version: local.postgres_version().to_owned(),
-        })
+        local.as_ref().map(Local::info)
     }
 
     /// Stops Local Lakebase, if it runs, and its computes with it.
     pub(crate) async fn stop(&self) {
         self.providers.lock().await.clear();
-        if let Some(local) = self.local.lock().await.take() {
+        if let Some(Local::Ours(local)) = self.local.lock().await.take() {
             let Ok(local) = Arc::try_unwrap(local) else {
                 tracing::warn!("Local Lakebase is still in use; its computes are left running");
                 return;
@@ -144,44 +148,82 @@ impl Services {
         }
     }
 
-    async fn local_provider(&self, project: ProjectName) -> Result<Provider, Problem> {
+    /// The second value says whether the provider can be kept.
+    async fn local_provider(&self, project: ProjectName) -> Result<(Provider, bool), Problem> {
         let local = self.started_local().await?;
-        let origin: Origin = local.api_url().parse().map_err(|e| problem(&e, ""))?;
-        let workspace = Workspace {
-            origin,
-            token: local.token().clone(),
-            source: TokenSource::Given("Local Lakebase".into()),
-        };
-        let ca_file = Some(local.ca_file().to_owned());
-        let provider = connect(workspace, project, LOCAL.into(), ca_file).await?;
+        let ca_file = Some(local.info().ca_file);
+        let provider = connect(local.workspace()?, project, LOCAL.into(), ca_file).await?;
         ensure_project(&provider)
             .await
             .map_err(|e| problem(&e, "see the daemon's log"))?;
-        Ok(provider)
+        Ok((provider, matches!(local, Local::Ours(_))))
     }
 
-    async fn started_local(&self) -> Result<Arc<LocalLakebase>, Problem> {
+    async fn started_local(&self) -> Result<Local, Problem> {
         let mut slot = self.local.lock().await;
-        if let Some(local) = slot.as_ref() {
-            return Ok(local.clone());
+        if let Some(ours @ Local::Ours(_)) = slot.as_ref() {
+            return Ok(ours.clone());
         }
-        let config = local_lakebase::Config {
-            data_dir: self.config.local_dir.clone(),
-            api_addr: ([127, 0, 0, 1], 0).into(),
-            user_name: self.config.local_user.clone(),
-            pg_bindir: self.config.pg_bindir.clone(),
-            limits: Limits::default(),
+        let started = match LocalLakebase::start(self.config.local.clone()).await {
+            Ok(local) => {
+                tracing::info!(api = local.api_url(), data = %local.data_dir().display(), "Local Lakebase started");
+                Ok(Local::Ours(Arc::new(local)))
+            }
+            Err(StartError::InUse(dir)) => served(dir),
+            Err(error) => Err(start_problem(&error)),
         };
-        let started = LocalLakebase::start(config)
-            .await
-            .map_err(|error| start_problem(&error));
         *self.local_problem.lock().unwrap_or_else(PoisonError::into_inner) = started.as_ref().err().cloned();
-        let local = started?;
-        tracing::info!(api = local.api_url(), data = %local.data_dir().display(), "Local Lakebase started");
-        let local = Arc::new(local);
-        *slot = Some(local.clone());
-        Ok(local)
+        *slot = started.as_ref().ok().cloned();
+        started
     }
+}
+
+impl Local {
+    fn workspace(&self) -> Result<Workspace, Problem> {
+        match self {
+            Self::Ours(local) => Ok(Workspace {
+                origin: local.api_url().parse().map_err(|e| problem(&e, ""))?,
+                token: local.token().clone(),
+                source: TokenSource::Given("Local Lakebase".into()),
+            }),
+            Self::Served { workspace, .. } => Ok(workspace.clone()),
+        }
+    }
+
+    fn info(&self) -> LocalInfo {
+        match self {
+            Self::Ours(local) => LocalInfo {
+                api_url: local.api_url().to_owned(),
+                data_dir: local.data_dir().to_owned(),
+                databricks_config_file: local.databricks_config_file().to_owned(),
+                ca_file: local.ca_file().to_owned(),
+                postgres_version: local.postgres_version().to_owned(),
+            },
+            Self::Served { workspace, data_dir } => LocalInfo {
+                api_url: workspace.origin.to_string(),
+                databricks_config_file: data_dir.join(local_lakebase::PROFILES),
+                ca_file: data_dir.join(local_lakebase::CA),
+                data_dir: data_dir.clone(),
+                postgres_version: String::new(),
+            },
+        }
+    }
+}
+
+/// The server that has this directory, by the profile that it left there.
+fn served(data_dir: PathBuf) -> Result<Local, Problem> {
+    let env = AuthEnv {
+        config_file: Some(data_dir.join(local_lakebase::PROFILES)),
+        ..AuthEnv::default()
+    };
+    let workspace = profile::load(Some(LOCAL), &env).map_err(|e| {
+        problem(
+            &e,
+            "stop the other Local Lakebase, or set LAKEBASE_LOCAL_DIR to another directory",
+        )
+    })?;
+    tracing::info!(api = %workspace.origin, "Local Lakebase is served by another process");
+    Ok(Local::Served { workspace, data_dir })
 }
 
 async fn connect(

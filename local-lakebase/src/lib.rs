@@ -46,5 +46,5 @@ mod uid;
 pub use catalog::CatalogError;
 pub use clock::Clock;
 pub use listener::tls::TlsError;
-pub use local::{Config, LocalLakebase, StartError};
+pub use local::{CA, Config, LocalLakebase, PROFILES, StartError};
 pub use model::Limits;

@@ -29,6 +29,11 @@ use crate::{api, private_file, server};
 const API_PORT: &str = "api_port";
 const WORKSPACE_ID: &str = "workspace_id";
 
+/// The file in the data directory with profiles for tools that read `DATABRICKS_CONFIG_FILE`.
+pub const PROFILES: &str = "databrickscfg";
+/// The file in the data directory with the certificate that signs those of the endpoints.
+pub const CA: &str = "ca.pem";
+
 /// How long an idle compute runs when its endpoint does not say.
 const SUSPEND: Duration = Duration::from_mins(5);
 
@@ -142,7 +147,7 @@ impl LocalLakebase {
         });
         let local = Self {
             data_dir: dir.clone(),
-            config_file: dir.join("databrickscfg"),
+            config_file: dir.join(PROFILES),
             ca_file,
             control,
             tasks: TaskTracker::new(),
@@ -258,6 +263,7 @@ async fn engine(config: &Config, catalog: &Catalog) -> Result<Engine, StartError
         data_dir: config.data_dir.clone(),
         pg_bindir: config.pg_bindir.clone(),
         suspend_timeout: SUSPEND,
+        running_computes: config.limits.running_computes,
     });
     let engine = engine.await.map_err(engine_error)?;
     catalog.forget_unfinished().await?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 mod faults;
+mod room;
 
 const CREATOR: &str = "jane@localhost";
 
@@ -32,6 +33,7 @@ impl Scratch {
             data_dir,
             pg_bindir: None,
             suspend_timeout,
+            running_computes: 20,
         })
         .await
         .expect("PostgreSQL is installed")

@@ -10,6 +10,7 @@ mod packet;
 mod relay;
 mod session;
 pub(crate) mod tls;
+mod wrong;
 
 use std::collections::HashMap;
 use std::io;
@@ -29,6 +30,7 @@ use self::cancel::CancelKeys;
 pub(crate) use self::native::NativeLogins;
 use self::native::Verdict;
 use self::tls::{Authority, TlsError};
+use self::wrong::Wrong;
 use crate::clock::Clock;
 use crate::engine::{BranchKey, Engine};
 use crate::token::Signer;
@@ -108,6 +110,7 @@ struct Porch {
     house: Listeners,
     tls: TlsAcceptor,
     only: Option<EndpointName>,
+    wrong: Wrong,
 }
 
 impl Listeners {
@@ -213,6 +216,7 @@ impl Listeners {
             house: self.clone(),
             tls,
             only,
+            wrong: Wrong::default(),
         })
     }
 

@@ -10,12 +10,17 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 
+use crate::engine::EngineError;
+
 use super::native::Verdict;
 use super::packet::{self, Malformed, Opening, Startup};
 use super::{Door, Porch, relay};
 
 /// How long a client may take to show who it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// The SQLSTATE of a wrong password.
+const WRONG_PASSWORD: &str = "28P01";
 
 /// How long saying goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -68,6 +73,7 @@ pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemap
 /// Brings a client to the point where it is known; none if it does not get there.
 async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
     stream.set_nodelay(true).ok()?;
+    let source = stream.peer_addr().ok()?.ip();
     let mut stream = match until_tls(&mut stream, porch).await {
         Ok(()) => porch.tls.accept(stream).await.ok()?,
         Err(refusal) => {
@@ -76,12 +82,18 @@ async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
         }
     };
     match identify(&mut stream, porch).await {
-        Ok((startup, door)) => Some(Guest {
-            stream,
-            startup,
-            door,
-        }),
+        Ok((startup, door)) => {
+            porch.wrong.forget(source);
+            Some(Guest {
+                stream,
+                startup,
+                door,
+            })
+        }
         Err(refusal) => {
+            if matches!(refusal, Refusal::Say(WRONG_PASSWORD, _)) {
+                tokio::time::sleep(porch.wrong.note(source)).await;
+            }
             refuse(&mut stream, refusal).await;
             None
         }
@@ -138,6 +150,7 @@ async fn identify(stream: &mut TlsStream<TcpStream>, porch: &Porch) -> Result<(S
     Ok((startup, door))
 }
 
+/// What a client hears when its password opens nothing.
 fn refused(verdict: Verdict, user: &str) -> Refusal {
     match verdict {
         Verdict::Disabled => {
@@ -146,7 +159,7 @@ fn refused(verdict: Verdict, user: &str) -> Refusal {
         }
         Verdict::Right | Verdict::Wrong => {
             let text = format!("password authentication failed for user \"{user}\"");
-            Refusal::Say("28P01", text)
+            Refusal::Say(WRONG_PASSWORD, text)
         }
     }
 }
@@ -184,6 +197,9 @@ async fn host(guest: Guest, porch: &Porch) {
     let house = &porch.house.0;
     let compute = match house.needs.engine.connect(&door.branch).await {
         Ok(session) => session,
+        Err(error @ EngineError::TooMany { .. }) => {
+            return refuse(&mut stream, Refusal::Say("53300", error.to_string())).await;
+        }
         Err(error) => {
             tracing::warn!(endpoint = %door.endpoint, %error, "cannot wake the compute");
             let text = "the compute of this endpoint cannot be woken".to_owned();

@@ -40,7 +40,7 @@ pub(crate) struct Authority {
 impl Authority {
     /// Reads the authority's key and certificate, and makes them the first time.
     pub(crate) fn load(dir: &Path) -> Result<Self, TlsError> {
-        let file = dir.join("ca.pem");
+        let file = dir.join(crate::local::CA);
         let mut made = Ok(String::new());
         let key = private_file::read_or_make(&dir.join("ca.key"), || match KeyPair::generate() {
             Ok(key) => key.serialize_pem(),

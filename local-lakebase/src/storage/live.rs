@@ -5,13 +5,14 @@
 
 use super::layout::Layout;
 use super::tree::{self, CopyError, Copying, Skip};
-use super::{blocking, new_branch};
+use super::{blocking, check_room, new_branch};
 use crate::compute::sql;
 use crate::engine::{BranchKey, Durability, EngineError};
 use crate::postgres::RunAs;
 use sqlx::{Connection, PgConnection, Row};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Copies a branch whose compute answers in `socket_dir`. Returns the place in its log where the child's history begins.
 pub(crate) async fn copy_live(
@@ -22,6 +23,7 @@ pub(crate) async fn copy_live(
     durability: Durability,
 ) -> Result<String, EngineError> {
     let (from, run_as) = (layout.pgdata(source), layout.run_as());
+    check_room(layout, &from).await?;
     let mut session = sql::open(socket_dir, "postgres").await?;
     let lsn = new_branch(layout, child, durability, async |to, abandoned| {
         let copying = Copying {
@@ -41,6 +43,7 @@ pub(crate) async fn copy_live(
 /// The protocol, all of it in one session: with the session, backup mode and slot end by themselves.
 async fn backup(session: &mut PgConnection, copying: Copying) -> Result<String, EngineError> {
     let (from, to, run_as) = (copying.from.clone(), copying.to.clone(), copying.run_as);
+    let begun = Instant::now();
     // Keeps the segments from now on; temporary, so that a crash of ours leaks nothing.
     let slot = format!("fork_{}", uuid::Uuid::new_v4().simple());
     sqlx::query("SELECT pg_create_physical_replication_slot($1, true, true)")
@@ -51,7 +54,9 @@ async fn backup(session: &mut PgConnection, copying: Copying) -> Result<String, 
         .bind(&slot)
         .fetch_one(&mut *session)
         .await?;
+    let started = begun.elapsed();
     blocking(move || copying.run()).await?;
+    let copied = begun.elapsed();
     // The stop point is the first byte that is not needed. At a segment's very end, releases differ in which one they name.
     let stop = sqlx::query(
         "SELECT lsn::text, labelfile, spcmapfile, pg_walfile_name(lsn - 1) AS segment,
@@ -60,6 +65,7 @@ async fn backup(session: &mut PgConnection, copying: Copying) -> Result<String, 
     )
     .fetch_one(&mut *session)
     .await?;
+    let stopped = begun.elapsed();
     let tablespaces: String = stop.try_get("spcmapfile")?;
     if !tablespaces.trim().is_empty() {
         return Err(CopyError::Tablespace(from.join("pg_tblspc")).into());
@@ -70,6 +76,8 @@ async fn backup(session: &mut PgConnection, copying: Copying) -> Result<String, 
     blocking(move || copy_segments(&log_from, &log_to, &names, run_as)).await?;
     let label: String = stop.try_get("labelfile")?;
     write_label(&to, &label, run_as)?;
+    let whole = begun.elapsed();
+    tracing::debug!(?started, ?copied, ?stopped, ?whole, "backed up");
     Ok(stop.try_get("lsn")?)
 }
 

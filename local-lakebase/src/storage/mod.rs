@@ -8,6 +8,7 @@ mod cluster;
 mod half_made;
 mod layout;
 mod live;
+mod space;
 mod tree;
 
 pub(crate) use cluster::{
@@ -49,6 +50,7 @@ pub(crate) async fn copy_stopped(
         Source::Template(path) => path.join("pgdata"),
         Source::Branch(key) => layout.pgdata(key),
     };
+    check_room(layout, &from).await?;
     let run_as = layout.run_as();
     new_branch(layout, child, durability, async move |pgdata, abandoned| {
         let copying = Copying {
@@ -64,6 +66,13 @@ pub(crate) async fn copy_stopped(
     .await
 }
 
+/// Refuses a copy of a data directory that would leave no room on the disk.
+async fn check_room(layout: &Layout, pgdata: &Path) -> Result<(), EngineError> {
+    let (root, pgdata) = (layout.root().to_owned(), pgdata.to_owned());
+    let shares_blocks = layout.shares_blocks();
+    blocking(move || space::check(&root, size_of(&pgdata), shares_blocks)).await
+}
+
 /// Makes a branch's directory: `fill` puts the data in place, and the branch appears when all is there.
 async fn new_branch<T>(
     layout: &Layout,
@@ -75,7 +84,7 @@ async fn new_branch<T>(
         return Err(EngineError::OddName(child.uid.clone()));
     }
     let path = layout.branch(child);
-    layout.make_dir(path.parent().unwrap_or(&path))?;
+    layout.make_project_dir(path.parent().unwrap_or(&path))?;
     let half = HalfMade::of(&path);
     let pgdata = half.path().join("pgdata");
     let made = async {

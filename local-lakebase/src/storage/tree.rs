@@ -185,7 +185,7 @@ fn copy_content(mut source: File, _: &Path, to: &Path, run_as: RunAs) -> io::Res
     if let RunAs::User { uid, gid } = run_as {
         fchown(&target, Some(uid), Some(gid))?;
     }
-    if rustix::fs::ioctl_ficlone(&target, &source).is_ok() {
+    if super::space::share(&source, &target).is_ok() {
         return Ok(target.metadata()?.len());
     }
     io::copy(&mut source, &mut target)

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::api::{BAD, INVALID, Refusal};
 use crate::lake::{Lake, USER};
 
 const DATABASES: &str = "projects/shop/branches/production/databases";
@@ -19,16 +20,7 @@ async fn a_database_lives_from_create_to_delete() {
         .ok("GET", operation["name"].as_str().unwrap(), Value::Null)
         .await;
     assert_eq!(again, operation);
-    let mut shown = lake.ok("GET", &format!("{DATABASES}/app-db"), Value::Null).await;
-    for extra in ["create_time", "update_time"] {
-        assert!(shown.as_object_mut().unwrap().remove(extra).unwrap().is_string());
-    }
-    let golden = json!({
-        "name": format!("{DATABASES}/app-db"), "database_id": "app-db",
-        "parent": "projects/shop/branches/production",
-        "status": {"database_id": "app-db", "postgres_database": "app", "role": CREATOR},
-    });
-    assert_eq!(shown, golden);
+    check_shown(&lake).await;
     let password = lake.password("production").await;
     let create = "CREATE TABLE t AS SELECT 7 AS n; SHOW timezone";
     let said = lake.login_to("production", "app", USER, &password, create).await;
@@ -79,6 +71,41 @@ async fn a_database_lives_from_create_to_delete() {
     lake.stop().await;
 }
 
+/// Checks that a database is shown as the service shows it.
+async fn check_shown(lake: &Lake) {
+    let mut shown = lake.ok("GET", &format!("{DATABASES}/app-db"), Value::Null).await;
+    for extra in ["create_time", "update_time"] {
+        assert!(shown.as_object_mut().unwrap().remove(extra).unwrap().is_string());
+    }
+    let golden = json!({
+        "name": format!("{DATABASES}/app-db"), "database_id": "app-db",
+        "parent": "projects/shop/branches/production",
+        "status": {"database_id": "app-db", "postgres_database": "app", "role": CREATOR},
+    });
+    assert_eq!(shown, golden);
+}
+
+#[rustfmt::skip]
+const REFUSALS: &[Refusal<'_>] = &[
+    ("POST databases", r#"{"spec":{"postgres_database":"x"}}"#, 400, INVALID,
+        r#"Field 'database.spec.role' is required, expected non-default value (not "")!"#),
+    ("POST databases", r#"{"spec":{"role":"projects/shop/branches/production/roles/jane-doe-example-com"}}"#, 400, INVALID,
+        r#"Field 'database.spec.postgres_database' is required, expected non-default value (not "")!"#),
+    ("POST databases", r#"{"spec":{"postgres_database":"x","role":"projects/shop/branches/production/roles/nope"}}"#,
+        404, "NOT_FOUND", "role id not found"),
+    ("POST databases", r#"{"spec":{"postgres_database":"x","role":"projects/shop/branches/other/roles/jane"}}"#,
+        400, INVALID, "Field 'database.spec.role' must be the name of a role of branch \
+        'projects/shop/branches/production'"),
+    ("DELETE databases/databricks-postgres", "", 400, BAD,
+        "the default database \"databricks_postgres\" cannot be deleted"),
+    ("PATCH databases/databricks-postgres?update_mask=spec.postgres_database",
+        r#"{"spec":{"postgres_database":"x"}}"#, 400, BAD,
+        "the default database \"databricks_postgres\" cannot be renamed"),
+    ("PATCH databases/databricks-postgres?update_mask=spec.role", "{}", 400, INVALID,
+        "Field 'spec.role' is named in update_mask but not set in the request body"),
+    ("GET databases/nope", "", 404, "NOT_FOUND", "database id not found"),
+];
+
 #[tokio::test]
 async fn what_the_service_refuses_is_refused_in_its_words() {
     let lake = Lake::start().await;
@@ -86,105 +113,22 @@ async fn what_the_service_refuses_is_refused_in_its_words() {
     let spec = |name: &str| json!({"spec": {"postgres_database": name, "role": CREATOR}});
     let first = lake.ok("POST", DATABASES, spec("app")).await;
     assert_eq!(first["response"]["database_id"], "db-app");
-    lake.sql("production", "CREATE DATABASE by_sql OWNER databricks_superuser")
-        .await;
-    let (bad, invalid) = ("BAD_REQUEST", "INVALID_PARAMETER_VALUE");
+    let sql = "CREATE DATABASE by_sql OWNER databricks_superuser";
+    lake.sql("production", sql).await;
+    lake.refuses("projects/shop/branches/production", REFUSALS).await;
     let exists = "database with that name already exists";
-    let default = format!("{DATABASES}/databricks-postgres");
-    let rename = format!("{default}?update_mask=spec.postgres_database");
-    let nobody = json!({"spec": {"postgres_database": "x", "role": format!("{ROLES}/nope")}});
-    let elsewhere = "projects/shop/branches/other/roles/jane";
-    let elsewhere = json!({"spec": {"postgres_database": "x", "role": elsewhere}});
-    let cases = [
-        (
-            "POST",
-            DATABASES.to_owned(),
-            json!({"spec": {"postgres_database": "x"}}),
-            400,
-            invalid,
-            r#"Field 'database.spec.role' is required, expected non-default value (not "")!"#,
-        ),
-        (
-            "POST",
-            DATABASES.to_owned(),
-            json!({"spec": {"role": CREATOR}}),
-            400,
-            invalid,
-            r#"Field 'database.spec.postgres_database' is required, expected non-default value (not "")!"#,
-        ),
-        ("POST", DATABASES.to_owned(), spec("app"), 400, bad, exists),
-        (
-            "POST",
-            format!("{DATABASES}?database_id=db-app"),
-            spec("new"),
-            400,
-            bad,
-            exists,
-        ),
-        ("POST", DATABASES.to_owned(), spec("postgres"), 400, bad, exists),
-        ("POST", DATABASES.to_owned(), spec("by_sql"), 400, bad, exists),
-        (
-            "POST",
-            format!("{DATABASES}?database_id=app"),
-            spec("new"),
-            400,
-            invalid,
-            "Field database_id must be at least 4 characters",
-        ),
-        (
-            "POST",
-            DATABASES.to_owned(),
-            nobody,
-            404,
-            "NOT_FOUND",
-            "role id not found",
-        ),
-        (
-            "POST",
-            DATABASES.to_owned(),
-            elsewhere,
-            400,
-            invalid,
-            "Field 'database.spec.role' must be the name \
-            of a role of branch 'projects/shop/branches/production'",
-        ),
-        (
-            "DELETE",
-            default,
-            Value::Null,
-            400,
-            bad,
-            "the default database \"databricks_postgres\" cannot be deleted",
-        ),
-        (
-            "PATCH",
-            rename,
-            json!({"spec": {"postgres_database": "x"}}),
-            400,
-            bad,
-            "the default database \"databricks_postgres\" cannot be renamed",
-        ),
-        (
-            "GET",
-            format!("{DATABASES}/nope"),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "database id not found",
-        ),
-        (
-            "GET",
-            "projects/shop/branches/nope/databases".into(),
-            Value::Null,
-            404,
-            "NOT_FOUND",
-            "branch id not found",
-        ),
-    ];
-    for (method, path, body, status, code, message) in cases {
-        let answer = lake.send(method, &path, body).await;
-        let seen = (answer.status, answer.code(), answer.message());
-        assert_eq!(seen, (status, code, message), "{method} {path}");
+    let short = "Field database_id must be at least 4 characters";
+    for (request, name, code, message) in [
+        ("POST databases", "app", BAD, exists),
+        ("POST databases?database_id=db-app", "new", BAD, exists),
+        ("POST databases", "postgres", BAD, exists),
+        ("POST databases", "by_sql", BAD, exists),
+        ("POST databases?database_id=app", "new", INVALID, short),
+    ] {
+        let body = spec(name).to_string();
+        let refused = (request, body.as_str(), 400, code, message);
+        lake.refuses("projects/shop/branches/production", &[refused])
+            .await;
     }
     lake.stop().await;
 }

@@ -3,6 +3,7 @@
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
+use crate::api::{BAD, INVALID, Refusal};
 use crate::http::{Answer, send};
 use crate::lake::{Lake, Said, USER, psql};
 
@@ -19,6 +20,16 @@ impl Lake {
         let path = format!("projects/shop/branches/{branch}/roles/{id}/password");
         let answer = self.ok("POST", &path, json!({})).await;
         answer["password"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends requests below a parent that must be refused just so.
+    pub(crate) async fn refuses(&self, parent: &str, refusals: &[Refusal<'_>]) {
+        for (request, body, status, code, message) in refusals {
+            let (method, rest) = request.split_once(' ').unwrap();
+            let answer = self.send_text(method, &format!("{parent}/{rest}"), body).await;
+            let seen = (&answer.status, &answer.code(), &answer.message());
+            assert_eq!(seen, (status, code, message), "{request}");
+        }
     }
 
     pub(crate) async fn login(&self, branch: &str, user: &str, password: &str, sql: &str) -> Said {
@@ -120,85 +131,41 @@ async fn a_project_is_born_with_two_roles_and_new_ones_are_shown_as_the_service_
     lake.stop().await;
 }
 
+#[rustfmt::skip]
+const REFUSALS: &[Refusal<'_>] = &[
+    ("POST roles?role_id=app", OTHER, 400, BAD, EXISTS),
+    ("POST roles", APP, 400, BAD, EXISTS),
+    ("POST roles?role_id=7f9c2ba4-e88f-427d-ae67-d7c8a9f1b2c3", OTHER, 400, INVALID,
+        "Field 'role_id' must match the regular expression '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'"),
+    ("POST roles", "{}", 400, INVALID,
+        r#"Field 'role.spec.postgres_role' is required, expected non-default value (not "")!"#),
+    ("GET roles/nope", "", 404, "NOT_FOUND", "role id not found"),
+    ("PATCH roles/app?update_mask=spec.postgres_role", APP, 400, INVALID,
+        "Unknown field path in update_mask: 'spec.postgres_role'"),
+    ("PATCH roles/app?update_mask=spec.authMethod", APP, 400, INVALID,
+        "Unknown field path in update_mask: 'spec.authMethod'"),
+    ("POST roles/databricks-superuser/password", "{}", 400, BAD,
+        "only a role with auth_method PG_PASSWORD_SCRAM_SHA_256 has a password"),
+    ("DELETE roles/databricks-superuser", "", 400, BAD,
+        "role \"databricks_superuser\" is managed by the service and cannot be changed"),
+];
+
+const APP: &str = r#"{"spec":{"postgres_role":"app_role"}}"#;
+const OTHER: &str = r#"{"spec":{"postgres_role":"other"}}"#;
+const EXISTS: &str = "role with that name already exists";
+
 #[tokio::test]
 async fn what_the_service_refuses_is_refused_in_its_words() {
     let lake = Lake::start().await;
     lake.project().await;
     lake.role("app", json!({"postgres_role": "app_role"})).await;
-    let bad = "BAD_REQUEST";
-    let invalid = "INVALID_PARAMETER_VALUE";
-    let exists = "role with that name already exists";
-    let regex = "Field 'role_id' must match the regular expression '^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$'";
-    let uuid = format!("POST {ROLES}?role_id=7f9c2ba4-e88f-427d-ae67-d7c8a9f1b2c3");
-    let patch = |mask: &str| format!("PATCH {ROLES}/app?update_mask={mask}");
-    let app = r#"{"spec":{"postgres_role":"app_role"}}"#;
-    let other = r#"{"spec":{"postgres_role":"other"}}"#;
-    let cases = [
-        (format!("POST {ROLES}?role_id=app"), other, 400, bad, exists),
-        (format!("POST {ROLES}"), app, 400, bad, exists),
-        (uuid, other, 400, invalid, regex),
-        (
-            format!("POST {ROLES}"),
-            "{}",
-            400,
-            invalid,
-            r#"Field 'role.spec.postgres_role' is required, expected non-default value (not "")!"#,
-        ),
-        (
-            format!("GET {ROLES}/nope"),
-            "",
-            404,
-            "NOT_FOUND",
-            "role id not found",
-        ),
-        (
-            "GET projects/shop/branches/nope/roles/x".into(),
-            "",
-            404,
-            "NOT_FOUND",
-            "branch id not found",
-        ),
-        (
-            "POST projects/nope/branches/x/roles".into(),
-            app,
-            404,
-            "NOT_FOUND",
-            "project id not found",
-        ),
-        (
-            patch("spec.postgres_role"),
-            app,
-            400,
-            invalid,
-            "Unknown field path in update_mask: 'spec.postgres_role'",
-        ),
-        (
-            patch("spec.authMethod"),
-            app,
-            400,
-            invalid,
-            "Unknown field path in update_mask: 'spec.authMethod'",
-        ),
-        (
-            format!("POST {ROLES}/databricks-superuser/password"),
-            "{}",
-            400,
-            bad,
-            "only a role with auth_method PG_PASSWORD_SCRAM_SHA_256 has a password",
-        ),
-        (
-            format!("DELETE {ROLES}/databricks-superuser"),
-            "",
-            400,
-            bad,
-            "role \"databricks_superuser\" is managed by the service and cannot be changed",
-        ),
-    ];
-    for (request, body, status, code, message) in cases {
-        let (method, path) = request.split_once(' ').unwrap();
-        let answer = lake.send_text(method, path, body).await;
-        let seen = (answer.status, answer.code(), answer.message());
-        assert_eq!(seen, (status, code, message), "{request}");
+    lake.refuses(PRODUCTION, REFUSALS).await;
+    for (parent, message) in [
+        ("projects/shop/branches/nope", "branch id not found"),
+        ("projects/nope/branches/x", "project id not found"),
+    ] {
+        lake.refuses(parent, &[("POST roles", APP, 404, "NOT_FOUND", message)])
+            .await;
     }
     lake.stop().await;
 }
@@ -254,9 +221,9 @@ async fn the_client_is_somebody_else_who_needs_a_role_and_rights() {
     let denied = "ERROR:  permission denied for schema public";
     assert!(!said.ok && said.err.contains(denied), "{said:?}");
 
-    let patch = format!("{role}?update_mask=spec.membership_roles");
+    let membership = format!("{role}?update_mask=spec.membership_roles");
     let body = json!({"spec": {"membership_roles": ["DATABRICKS_SUPERUSER"]}});
-    lake.ok("PATCH", &patch, body).await;
+    lake.ok("PATCH", &membership, body).await;
     let said = lake.login("production", &id, &password, create).await;
     assert!(said.ok, "{said:?}");
 
