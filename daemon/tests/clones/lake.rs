@@ -98,9 +98,10 @@ impl Lake {
         Ok(answer.body)
     }
 
-    pub(crate) async fn create_project(&self) -> anyhow::Result<()> {
-        let body = json!({"spec": {"display_name": "Shop"}});
-        self.ok("POST", "projects?project_id=shop", body).await.map(drop)
+    pub(crate) async fn create_project(&self, id: &str) -> anyhow::Result<()> {
+        let body = json!({"spec": {"display_name": id}});
+        let path = format!("projects?project_id={id}");
+        self.ok("POST", &path, body).await.map(drop)
     }
 
     /// Makes a branch of production that lives for six hours; returns its uid.

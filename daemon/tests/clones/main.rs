@@ -114,7 +114,7 @@ impl Soak {
         let program = Path::new(env!("CARGO_BIN_EXE_lakebased"));
         let server = Server::start(program, &std::env::temp_dir()).await?;
         let lake = server.lake();
-        lake.create_project().await?;
+        lake.create_project("shop").await?;
         let branches = lake.branches().await?;
         let production = lake.pgdata(&branches.first().context("there is no branch")?.uid);
         let load = Load::start(lake, production.clone(), plan.scale).await?;

@@ -107,6 +107,11 @@ impl Server {
             .context("it was ours")
     }
 
+    /// The number of the server's process.
+    pub(crate) fn pid(&self) -> anyhow::Result<i32> {
+        pid(self.process.as_ref().context("it runs")?)
+    }
+
     /// The end of what it logged.
     pub(crate) fn last_words(&self) -> String {
         let text = fs::read_to_string(self.dir.path().join("server.log")).unwrap_or_default();
@@ -118,7 +123,7 @@ impl Server {
     pub(crate) fn processes(&self) -> anyhow::Result<Vec<Process>> {
         let output = Command::new("ps").args(["-ww", "-eo", "pid=,args="]).output()?;
         ensure!(output.status.success(), "ps failed");
-        let server = self.process.as_ref().and_then(Child::id);
+        let server = self.pid().ok();
         let here = self.dir.path().to_string_lossy().into_owned();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines = text.lines().filter(|line| line.contains(&here));
@@ -127,9 +132,7 @@ impl Server {
             let (pid, args) = (pid.parse().ok()?, args.to_owned());
             Some(Process { pid, args })
         });
-        Ok(parsed
-            .filter(|process| server != u32::try_from(process.pid).ok())
-            .collect())
+        Ok(parsed.filter(|process| server != Some(process.pid)).collect())
     }
 }
 
