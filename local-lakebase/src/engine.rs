@@ -3,6 +3,7 @@
 
 use crate::compute::{self, Computes, Session, sql};
 use crate::postgres::{Postgres, RunAs};
+pub(crate) use crate::storage::Sizes;
 use crate::storage::{self, CopyError, HalfMade, Layout, Source};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -20,6 +21,8 @@ pub(crate) struct EngineConfig {
     pub(crate) pg_bindir: Option<PathBuf>,
     /// How long a compute may idle when nobody said otherwise.
     pub(crate) suspend_timeout: Duration,
+    /// How many computes may run at once.
+    pub(crate) running_computes: usize,
 }
 
 /// Names a branch on the disk. Both parts are ids of the API: lower-case letters, digits and `-`.
@@ -118,6 +121,20 @@ pub(crate) enum EngineError {
     /// No such branch on the disk.
     #[error("cannot find the data of branch `{0}`")]
     Missing(String),
+    /// The disk has too little room for a copy.
+    #[error("cannot copy the data directory: it needs {needed} bytes of disk and {free} are free")]
+    NoRoom {
+        /// What it would take, with something to go on with.
+        needed: u64,
+        /// What there is.
+        free: u64,
+    },
+    /// As many computes run as may, and all of them are in use.
+    #[error("cannot start another compute: {limit} are in use, which is the limit")]
+    TooMany {
+        /// How many may run.
+        limit: usize,
+    },
     /// Copying failed; nothing is left of it.
     #[error("cannot copy the data directory")]
     Copy(#[from] CopyError),
@@ -172,13 +189,19 @@ impl Engine {
             data_dir,
             pg_bindir,
             suspend_timeout,
+            running_computes,
         } = config;
         let prepared = storage::blocking(move || {
             let postgres = Postgres::find(pg_bindir.as_deref())?;
             Ok::<_, EngineError>((postgres, Layout::prepare(&data_dir, RunAs::find()?)?))
         });
         let (postgres, layout) = prepared.await?;
-        let computes = Computes::new(postgres.clone(), layout.clone(), suspend_timeout);
+        let computes = Computes::new(
+            postgres.clone(),
+            layout.clone(),
+            suspend_timeout,
+            running_computes,
+        );
         let shared = Shared {
             postgres,
             layout,
@@ -269,7 +292,7 @@ impl Engine {
 
     /// Returns a session with the branch's compute, which is woken if it sleeps. While the session lives, it stays awake.
     pub(crate) async fn connect(&self, key: &BranchKey) -> Result<Session, EngineError> {
-        self.shared.computes.of(key)?.connect().await
+        self.shared.computes.connect(key).await
     }
 
     /// Makes a role that can log in, if there is none of the name.
@@ -283,9 +306,9 @@ impl Engine {
         sql::ensure_role(&session.socket_dir, role, is_superuser_member).await
     }
 
-    /// The size of a branch's data, its write-ahead log left out.
-    pub(crate) async fn logical_size(&self, key: &BranchKey) -> Result<u64, EngineError> {
-        storage::logical_size(&self.shared.layout, key).await
+    /// Measures a branch.
+    pub(crate) async fn sizes(&self, key: &BranchKey) -> Result<Sizes, EngineError> {
+        storage::sizes(&self.shared.layout, key).await
     }
 
     /// Whether the branch's compute runs.

@@ -263,6 +263,7 @@ async fn engine(config: &Config, catalog: &Catalog) -> Result<Engine, StartError
         data_dir: config.data_dir.clone(),
         pg_bindir: config.pg_bindir.clone(),
         suspend_timeout: SUSPEND,
+        running_computes: config.limits.running_computes,
     });
     let engine = engine.await.map_err(engine_error)?;
     catalog.forget_unfinished().await?;

@@ -26,15 +26,21 @@ pub(crate) struct Computes {
     postgres: Postgres,
     layout: Layout,
     suspend_timeout: Duration,
+    /// How many may run at once.
+    limit: usize,
+    /// Held while room is made, so that two who come at once do not count on the same room.
+    making_room: tokio::sync::Mutex<()>,
     by_branch: Mutex<BTreeMap<BranchKey, Arc<Compute>>>,
 }
 
 impl Computes {
-    pub(crate) fn new(postgres: Postgres, layout: Layout, suspend_timeout: Duration) -> Self {
+    pub(crate) fn new(postgres: Postgres, layout: Layout, suspend_timeout: Duration, limit: usize) -> Self {
         Self {
             postgres,
             layout,
             suspend_timeout,
+            limit,
+            making_room: tokio::sync::Mutex::default(),
             by_branch: Mutex::default(),
         }
     }
@@ -54,6 +60,37 @@ impl Computes {
             ))
         };
         Ok(by_branch.entry(key.clone()).or_insert_with(make).clone())
+    }
+
+    /// Returns a session with a branch's compute. If that has to be woken and too many run, the one that has been without
+    /// a session for the longest time is suspended.
+    pub(crate) async fn connect(&self, key: &BranchKey) -> Result<Session, EngineError> {
+        let compute = self.of(key)?;
+        let session = {
+            let _turn = self.making_room.lock().await;
+            if !compute.takes_room() {
+                self.make_room().await?;
+            }
+            compute.enter()
+        };
+        compute.connect(session).await
+    }
+
+    async fn make_room(&self) -> Result<(), EngineError> {
+        loop {
+            let mut running = self.all();
+            running.retain(|compute| compute.takes_room());
+            if running.len() < self.limit {
+                return Ok(());
+            }
+            let unused = running
+                .iter()
+                .filter_map(|compute| Some((compute.unused_since()?, compute)));
+            let Some((_, oldest)) = unused.min_by_key(|(since, _)| *since) else {
+                return Err(EngineError::TooMany { limit: self.limit });
+            };
+            oldest.suspend_if_unused().await;
+        }
     }
 
     /// Drops what is remembered of a branch.

@@ -111,12 +111,11 @@ impl Compute {
         }
     }
 
-    /// Returns a session, waking the compute if it sleeps or has died.
+    /// Returns the session, with the compute awake: woken if it sleeps or has died.
     ///
     /// # Cancel safety
     /// A start that has begun goes on without its caller: the next one finds it done.
-    pub(crate) async fn connect(self: &Arc<Self>) -> Result<Session, EngineError> {
-        let session = self.enter();
+    pub(crate) async fn connect(self: &Arc<Self>, session: Session) -> Result<Session, EngineError> {
         let turn = self.turn.clone().lock_owned().await;
         match self.state() {
             State::Removed => return Err(EngineError::Missing(self.uid.clone())),
@@ -134,8 +133,13 @@ impl Compute {
         Ok(session)
     }
 
+    /// Says whether it runs, or will because somebody is on their way to it.
+    pub(super) fn takes_room(&self) -> bool {
+        self.is_running() || self.usage.sessions.load(Ordering::Acquire) > 0
+    }
+
     /// Counted before anything else: from here on it is not suspended.
-    fn enter(&self) -> Session {
+    pub(crate) fn enter(&self) -> Session {
         self.usage.sessions.fetch_add(1, Ordering::AcqRel);
         Session {
             socket: storage::socket(&self.socket_dir),
@@ -224,6 +228,21 @@ impl Compute {
             self.stop_now().await;
             tracing::info!(branch = %self.uid, "compute suspended");
         }
+    }
+
+    /// Suspends it if nobody uses it, however short a time that is.
+    pub(super) async fn suspend_if_unused(&self) {
+        let _turn = self.turn.lock().await;
+        if self.unused_since().is_some() {
+            self.stop_now().await;
+            tracing::info!(branch = %self.uid, "compute suspended to make room");
+        }
+    }
+
+    /// Since when nobody has used it; `None` while somebody does.
+    pub(super) fn unused_since(&self) -> Option<Instant> {
+        let is_unused = self.usage.sessions.load(Ordering::Acquire) == 0;
+        is_unused.then(|| *locked(&self.usage.idle_since))
     }
 
     /// Whether it runs for nobody, and has done so for long enough.

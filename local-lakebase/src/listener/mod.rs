@@ -9,6 +9,7 @@ mod packet;
 mod relay;
 mod session;
 pub(crate) mod tls;
+mod wrong;
 
 use std::collections::HashMap;
 use std::io;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use self::cancel::CancelKeys;
 use self::tls::{Authority, TlsError};
+use self::wrong::Wrong;
 use crate::clock::Clock;
 use crate::engine::{BranchKey, Engine};
 use crate::token::Signer;
@@ -104,6 +106,7 @@ struct Porch {
     house: Listeners,
     tls: TlsAcceptor,
     only: Option<EndpointName>,
+    wrong: Wrong,
 }
 
 impl Listeners {
@@ -201,6 +204,7 @@ impl Listeners {
             house: self.clone(),
             tls,
             only,
+            wrong: Wrong::default(),
         })
     }
 

@@ -10,11 +10,16 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 
+use crate::engine::EngineError;
+
 use super::packet::{self, Malformed, Opening, Startup};
 use super::{Door, Porch, relay};
 
 /// How long a client may take to show who it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// The SQLSTATE of a wrong password.
+const WRONG_PASSWORD: &str = "28P01";
 
 /// How long saying goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -67,6 +72,7 @@ pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemap
 /// Brings a client to the point where it is known; none if it does not get there.
 async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
     stream.set_nodelay(true).ok()?;
+    let source = stream.peer_addr().ok()?.ip();
     let mut stream = match until_tls(&mut stream, porch).await {
         Ok(()) => porch.tls.accept(stream).await.ok()?,
         Err(refusal) => {
@@ -75,12 +81,18 @@ async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
         }
     };
     match identify(&mut stream, porch).await {
-        Ok((startup, door)) => Some(Guest {
-            stream,
-            startup,
-            door,
-        }),
+        Ok((startup, door)) => {
+            porch.wrong.forget(source);
+            Some(Guest {
+                stream,
+                startup,
+                door,
+            })
+        }
         Err(refusal) => {
+            if matches!(refusal, Refusal::Say(WRONG_PASSWORD, _)) {
+                tokio::time::sleep(porch.wrong.note(source)).await;
+            }
             refuse(&mut stream, refusal).await;
             None
         }
@@ -130,7 +142,7 @@ async fn identify(stream: &mut TlsStream<TcpStream>, porch: &Porch) -> Result<(S
     let body = read_password(stream).await?;
     let Some(door) = porch.admit(&startup.user, packet::password(&body)?) else {
         let text = format!("password authentication failed for user \"{}\"", startup.user);
-        return Err(Refusal::Say("28P01", text));
+        return Err(Refusal::Say(WRONG_PASSWORD, text));
     };
     if door.disabled.load(Ordering::Relaxed) {
         let text = "the endpoint is disabled and cannot be woken by a connection";
@@ -172,6 +184,9 @@ async fn host(guest: Guest, porch: &Porch) {
     let house = &porch.house.0;
     let compute = match house.needs.engine.connect(&door.branch).await {
         Ok(session) => session,
+        Err(error @ EngineError::TooMany { .. }) => {
+            return refuse(&mut stream, Refusal::Say("53300", error.to_string())).await;
+        }
         Err(error) => {
             tracing::warn!(endpoint = %door.endpoint, %error, "cannot wake the compute");
             let text = "the compute of this endpoint cannot be woken".to_owned();

@@ -25,6 +25,8 @@ pub struct Limits {
     pub undelete_window: std::time::Duration,
     /// How often expired and deleted branches are looked for.
     pub sweep_period: std::time::Duration,
+    /// Computes that run at once, of all projects. The one that was used least lately makes room.
+    pub running_computes: usize,
     /// Whether each endpoint gets a loopback address of its own, on port 5432. Needs Linux.
     pub own_addresses: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Limits {
             max_expiration: std::time::Duration::from_secs(30 * DAY),
             undelete_window: std::time::Duration::from_secs(7 * DAY),
             sweep_period: std::time::Duration::from_secs(2),
+            running_computes: 20,
             own_addresses: cfg!(target_os = "linux"),
         }
     }

@@ -7,6 +7,7 @@
 //! trash/                          what is being removed
 //! ```
 
+use super::tree::How;
 use crate::engine::{BranchKey, EngineError};
 use crate::postgres::RunAs;
 use sha2::{Digest, Sha256};
@@ -29,6 +30,8 @@ pub(crate) struct Layout {
     /// Where socket directories are: short enough for a socket's path.
     sockets: PathBuf,
     run_as: RunAs,
+    /// Whether files here can share blocks, so that copies cost nothing.
+    shares_blocks: bool,
 }
 
 impl Layout {
@@ -48,6 +51,7 @@ impl Layout {
         check_entry(&root, run_as)?;
         let sockets = sockets_dir(&root);
         let layout = Self {
+            shares_blocks: super::space::shares_blocks(&root),
             root,
             sockets,
             run_as,
@@ -65,6 +69,18 @@ impl Layout {
 
     pub(crate) fn run_as(&self) -> RunAs {
         self.run_as
+    }
+
+    pub(crate) fn shares_blocks(&self) -> bool {
+        self.shares_blocks
+    }
+
+    /// How files are copied here.
+    pub(super) fn how(&self) -> How {
+        How {
+            run_as: self.run_as,
+            shares_blocks: self.shares_blocks,
+        }
     }
 
     pub(crate) fn projects(&self) -> PathBuf {
@@ -111,6 +127,20 @@ impl Layout {
         })
     }
 
+    /// Makes the directory of a project, in which each branch gets a corner of the disk of its own.
+    ///
+    /// ext4 puts a directory's files beside each other, and passes over the places of files that were deleted within the
+    /// last minutes, one by one. Branches come and go by a thousand files, so without this a copy takes ten times as long as
+    /// it should. Other file systems refuse the mark and do not need it.
+    pub(crate) fn make_project_dir(&self, dir: &Path) -> Result<(), EngineError> {
+        self.make_dir(dir)?;
+        #[cfg(target_os = "linux")]
+        if let Err(error) = spread(dir) {
+            tracing::trace!(%error, dir = %dir.display(), "not marked");
+        }
+        Ok(())
+    }
+
     /// Makes a directory in a place where others may have been first, such as `/tmp`: one that is there must be ours alone.
     fn make_private(&self, dir: &Path) -> Result<(), EngineError> {
         let io = |source| EngineError::Io {
@@ -128,6 +158,17 @@ impl Layout {
         }
         Err(EngineError::NotOurs { dir: dir.to_owned() })
     }
+}
+
+#[cfg(target_os = "linux")]
+fn spread(dir: &Path) -> io::Result<()> {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+    let dir = fs::File::open(dir)?;
+    let flags = ioctl_getflags(&dir)?;
+    if !flags.contains(IFlags::TOPDIR) {
+        ioctl_setflags(&dir, flags | IFlags::TOPDIR)?;
+    }
+    Ok(())
 }
 
 /// The socket of a directory.

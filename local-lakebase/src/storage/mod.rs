@@ -8,6 +8,7 @@ mod cluster;
 mod half_made;
 mod layout;
 mod live;
+mod space;
 mod tree;
 
 pub(crate) use cluster::{
@@ -16,6 +17,9 @@ pub(crate) use cluster::{
 pub(crate) use half_made::HalfMade;
 pub(crate) use layout::{Layout, PORT, socket};
 pub(crate) use live::copy_live;
+#[cfg(test)]
+pub(crate) use space::is_scattered;
+pub use space::shares_blocks;
 pub(crate) use tree::CopyError;
 
 use crate::engine::{BranchKey, Durability, EngineError};
@@ -49,12 +53,13 @@ pub(crate) async fn copy_stopped(
         Source::Template(path) => path.join("pgdata"),
         Source::Branch(key) => layout.pgdata(key),
     };
-    let run_as = layout.run_as();
+    check_room(layout, &from).await?;
+    let how = layout.how();
     new_branch(layout, child, durability, async move |pgdata, abandoned| {
         let copying = Copying {
             from,
             to: pgdata,
-            run_as,
+            how,
             skip: Skip::StoppedOnly,
             abandoned,
         };
@@ -62,6 +67,13 @@ pub(crate) async fn copy_stopped(
         Ok(())
     })
     .await
+}
+
+/// Refuses a copy of a data directory that would leave no room on the disk.
+async fn check_room(layout: &Layout, pgdata: &Path) -> Result<(), EngineError> {
+    let (root, pgdata) = (layout.root().to_owned(), pgdata.to_owned());
+    let shares_blocks = layout.shares_blocks();
+    blocking(move || space::check(&root, size_of(&pgdata), shares_blocks)).await
 }
 
 /// Makes a branch's directory: `fill` puts the data in place, and the branch appears when all is there.
@@ -75,7 +87,7 @@ async fn new_branch<T>(
         return Err(EngineError::OddName(child.uid.clone()));
     }
     let path = layout.branch(child);
-    layout.make_dir(path.parent().unwrap_or(&path))?;
+    layout.make_project_dir(path.parent().unwrap_or(&path))?;
     let half = HalfMade::of(&path);
     let pgdata = half.path().join("pgdata");
     let made = async {
@@ -162,17 +174,28 @@ pub(crate) async fn sweep(layout: &Layout) -> Result<usize, EngineError> {
     Ok(count)
 }
 
-/// The size of a branch's data, its write-ahead log left out.
-pub(crate) async fn logical_size(layout: &Layout, key: &BranchKey) -> Result<u64, EngineError> {
+/// How large a branch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Its data, the write-ahead log left out.
+    pub(crate) logical: u64,
+    /// What it takes of the disk by itself, log and all: blocks shared with other branches left out.
+    pub(crate) own: u64,
+}
+
+/// Measures a branch.
+pub(crate) async fn sizes(layout: &Layout, key: &BranchKey) -> Result<Sizes, EngineError> {
     let pgdata = layout.pgdata(key);
     if !pgdata.is_dir() {
         return Err(EngineError::Missing(key.uid.clone()));
     }
+    let shares_blocks = layout.shares_blocks();
     Ok(blocking(move || {
-        ["base", "global"]
-            .iter()
-            .map(|dir| size_of(&pgdata.join(dir)))
-            .sum()
+        let data = ["base", "global"].iter();
+        Sizes {
+            logical: data.map(|dir| size_of(&pgdata.join(dir))).sum(),
+            own: space::own(&pgdata, shares_blocks),
+        }
     })
     .await)
 }

@@ -178,6 +178,7 @@ async fn no_postgres_says_what_to_install_and_odd_names_make_no_directories() {
         data_dir: scratch.dir.path().join("data"),
         pg_bindir: Some(scratch.dir.path().join("nothing")),
         suspend_timeout: SOON,
+        running_computes: 20,
     };
     let error = Engine::open(config).await.expect_err("there is none");
     assert!(matches!(error, EngineError::NoPostgres { fix } if fix.contains("LAKEBASE_PG_BINDIR")));
