@@ -22,6 +22,7 @@ pub(crate) struct Branch {
     create_time: Option<String>,
     ownership: &'static str,
     logical_size_bytes: u64,
+    own_size_bytes: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,6 +108,7 @@ impl From<&v1::Branch> for Branch {
             create_time: time(branch.create_time.as_ref()),
             ownership: words::ownership(branch.ownership()),
             logical_size_bytes: branch.logical_size_bytes,
+            own_size_bytes: Some(branch.own_size_bytes).filter(|bytes| *bytes > 0),
         }
     }
 }

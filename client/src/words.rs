@@ -1,6 +1,6 @@
 //! Times, sizes and states in words.
 
-use lakebase_proto::v1::{Ownership, Problem, WatchMode, WorktreeState};
+use lakebase_proto::v1::{Branch, Ownership, Problem, WatchMode, WorktreeState};
 use owo_colors::Style;
 use prost_types::Timestamp;
 
@@ -47,6 +47,14 @@ pub(crate) fn size(bytes: u64) -> String {
     match STEPS.into_iter().find(|(step, _)| bytes >= *step) {
         None => format!("{bytes} B"),
         Some((step, unit)) => format!("{}.{} {unit}", bytes / step, bytes % step * 10 / step),
+    }
+}
+
+/// How large a branch is, and what of that is not shared with other branches, where that is known.
+pub(crate) fn sizes(branch: &Branch) -> String {
+    match branch.own_size_bytes {
+        0 => size(branch.logical_size_bytes),
+        own => format!("{} ({} own)", size(branch.logical_size_bytes), size(own)),
     }
 }
 

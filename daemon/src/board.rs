@@ -90,6 +90,7 @@ pub(crate) struct BranchView {
     /// `None` while it is not certain that it is there, and whose it is.
     pub(crate) ownership: Option<Ownership>,
     pub(crate) logical_size_bytes: u64,
+    pub(crate) own_size_bytes: u64,
     pub(crate) create_time: Option<Timestamp>,
 }
 

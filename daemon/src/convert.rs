@@ -81,6 +81,7 @@ fn branch(branch: &BranchView) -> v1::Branch {
         expire_time: branch.expire_time.map(timestamp),
         ownership: ownership.into(),
         logical_size_bytes: branch.logical_size_bytes,
+        own_size_bytes: branch.own_size_bytes,
         create_time: branch.create_time.map(timestamp),
     }
 }

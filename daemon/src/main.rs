@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 mod local;
 mod logs;
 mod signals;
+mod store;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -28,10 +29,14 @@ async fn main() -> ExitCode {
 async fn start() -> anyhow::Result<()> {
     let config = Config::load(Args::parse())?;
     let stop = CancellationToken::new();
-    if let Some(Command::Local(Local::Serve { listen })) = config.command {
-        logs::to_stderr(&config.log)?;
-        signals::watch(stop.clone())?;
-        return local::serve(config.local, listen, stop).await;
+    match config.command {
+        Some(Command::Local(Local::Serve { listen })) => {
+            logs::to_stderr(&config.log)?;
+            signals::watch(stop.clone())?;
+            return local::serve(config.local, listen, stop).await;
+        }
+        Some(Command::Local(Local::SetupStore(args))) => return store::set_up(&config.local.data_dir, &args),
+        None => {}
     }
     let _writing = logs::init(&config)?;
     signals::watch(stop.clone())?;

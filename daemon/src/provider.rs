@@ -215,6 +215,7 @@ fn remote_branch(branch: &Branch) -> RemoteBranch {
         logical_size_bytes: status
             .logical_size_bytes
             .and_then(|size| u64::try_from(size).ok()),
+        own_size_bytes: status.own_size_bytes,
     }
 }
 

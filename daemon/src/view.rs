@@ -73,6 +73,9 @@ fn branch_view(provider: &Provider, record: &Record, after: &Observed) -> Option
         logical_size_bytes: remote
             .and_then(|remote| remote.logical_size_bytes)
             .unwrap_or_default(),
+        own_size_bytes: remote
+            .and_then(|remote| remote.own_size_bytes)
+            .unwrap_or_default(),
         create_time: remote.and_then(|remote| remote.create_time),
     };
     Some((view, is_ready))

@@ -7,6 +7,7 @@ pub(crate) use self::roles::{RoleAttributes, RoleShape};
 
 use crate::compute::{self, Computes, Session, sql};
 use crate::postgres::{Postgres, RunAs};
+pub(crate) use crate::storage::Sizes;
 use crate::storage::{self, CopyError, HalfMade, Layout, Source};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
@@ -312,9 +313,9 @@ impl Engine {
         sql::ensure_role(&session.socket_dir, role, is_superuser_member).await
     }
 
-    /// The size of a branch's data, its write-ahead log left out.
-    pub(crate) async fn logical_size(&self, key: &BranchKey) -> Result<u64, EngineError> {
-        storage::logical_size(&self.shared.layout, key).await
+    /// Measures a branch.
+    pub(crate) async fn sizes(&self, key: &BranchKey) -> Result<Sizes, EngineError> {
+        storage::sizes(&self.shared.layout, key).await
     }
 
     /// Whether the branch's compute runs.

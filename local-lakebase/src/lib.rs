@@ -48,3 +48,4 @@ pub use clock::Clock;
 pub use listener::tls::TlsError;
 pub use local::{CA, Config, LocalLakebase, PROFILES, StartError};
 pub use model::Limits;
+pub use storage::shares_blocks;

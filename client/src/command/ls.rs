@@ -110,7 +110,7 @@ fn cells(row: &Row<'_>, here: Option<&str>, now: &Timestamp) -> Vec<Cell> {
         None => ["-"; 3].map(str::to_owned),
         Some(branch) => [
             words::expiry(branch.expire_time.as_ref(), now),
-            words::size(branch.logical_size_bytes),
+            words::sizes(branch),
             words::ownership(branch.ownership()).to_owned(),
         ],
     };

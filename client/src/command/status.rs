@@ -183,6 +183,6 @@ fn about_branch(branch: &Branch, now: &Timestamp) -> Vec<(&'static str, String)>
         ),
         ("forked from", branch.source_branch.clone()),
         ("expires", words::expiry(branch.expire_time.as_ref(), now)),
-        ("size", words::size(branch.logical_size_bytes)),
+        ("size", words::sizes(branch)),
     ]
 }

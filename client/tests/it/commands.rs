@@ -193,6 +193,7 @@ fn the_json_of_a_worktree_keeps_its_shape() {
             "create_time": "2023-11-14T22:13:20Z",
             "ownership": "owned",
             "logical_size_bytes": 7_864_320,
+            "own_size_bytes": 1_048_576,
         },
         "problem": null,
     }]});

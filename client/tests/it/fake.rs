@@ -121,6 +121,7 @@ impl World {
             expire_time: Some(timestamp(4_102_444_800)),
             ownership: v1::Ownership::Owned.into(),
             logical_size_bytes: 7_864_320,
+            own_size_bytes: 1_048_576,
             create_time: Some(timestamp(1_700_000_000)),
         })
     }

@@ -234,6 +234,7 @@ mod tests {
             expire_time: None,
             create_time: None,
             logical_size_bytes: None,
+            own_size_bytes: None,
         };
         let child = RemoteBranch {
             id: BranchId::new("child"),
@@ -303,6 +304,7 @@ mod tests {
             expire_time: None,
             create_time: None,
             logical_size_bytes: None,
+            own_size_bytes: None,
         };
         assert_eq!(permit.still_holds(&fresh), Err(Refusal::OtherUid));
         let same = RemoteBranch {

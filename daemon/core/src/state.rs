@@ -84,6 +84,8 @@ pub struct RemoteBranch {
     pub create_time: Option<Timestamp>,
     /// The size of its data, what it shares with its source included. For people to see.
     pub logical_size_bytes: Option<u64>,
+    /// What it takes of this machine's disk by itself; `None` where nobody tells.
+    pub own_size_bytes: Option<u64>,
 }
 
 /// Whether a branch can be used.

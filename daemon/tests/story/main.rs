@@ -1,6 +1,7 @@
 //! Whole stories: the built daemon, real git, real PostgreSQL, and the truth asked of the service itself.
 
 mod credentials;
+mod local;
 mod process;
 mod rooms;
 mod worktrees;

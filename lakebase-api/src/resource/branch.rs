@@ -88,6 +88,10 @@ pub struct BranchStatus {
         deserialize_with = "number::read_i64"
     )]
     pub logical_size_bytes: Option<i64>,
+    /// What it takes of the disk by itself, blocks that it shares with other branches left out. An addition of Local
+    /// Lakebase; the service does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_size_bytes: Option<u64>,
     /// When `current_state` last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_change_time: Option<DateTime<Utc>>,

@@ -27,7 +27,7 @@ impl Control {
     }
 
     pub(crate) async fn branches(
-        &self,
+        self: &Arc<Self>,
         project: &ProjectName,
         request: &PageRequest,
     ) -> Result<Page<Branch>, ApiError> {

@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 use crate::catalog::{Catalog, CatalogError, OperationRow, Write};
 use crate::clock::Clock;
-use crate::engine::{BranchKey, ComputeState, Engine};
+use crate::engine::{BranchKey, ComputeState, Engine, Sizes};
 use crate::error::ApiError;
 use crate::identity::Identity;
 use crate::listener::{Listeners, Opening};
@@ -70,7 +70,8 @@ pub(crate) struct Control {
 pub(crate) struct Running {
     changes: TaskTracker,
     turns: Mutex<HashMap<ProjectName, Arc<tokio::sync::Mutex<()>>>>,
-    sizes: Mutex<HashMap<String, (Instant, u64)>>,
+    measuring: tokio::sync::Mutex<()>,
+    sizes: Mutex<HashMap<String, (Instant, Sizes)>>,
 }
 
 /// A branch that is being made, with its endpoint.
@@ -265,25 +266,35 @@ impl Control {
 
     /// Shows a branch with its size, which is measured unless that was done just now.
     async fn show(&self, branch: &BranchRecord, default: &BranchName) -> lakebase_api::Branch {
+        view::branch(branch, default, self.measure(branch).await)
+    }
+
+    /// Shows a branch among many, with its size as last measured, because measuring walks its directory. What is old is
+    /// measured meanwhile, for the next who asks.
+    fn show_quickly(self: &Arc<Self>, branch: &BranchRecord, default: &BranchName) -> lakebase_api::Branch {
         let measured = self.sizes(|sizes| sizes.get(&branch.uid).copied());
-        let fresh = measured.filter(|(at, _)| at.elapsed() < SIZE_LIFE);
-        let size = match fresh {
-            Some((_, size)) => Some(size),
-            None => self.engine.logical_size(&key(branch)).await.ok(),
-        };
-        if let (None, Some(size)) = (fresh, size) {
-            self.sizes(|sizes| sizes.insert(branch.uid.clone(), (Instant::now(), size)));
+        if measured.is_none_or(|(at, _)| at.elapsed() >= SIZE_LIFE) {
+            let (control, branch) = (self.clone(), branch.clone());
+            self.running.changes.spawn(async move {
+                // One at a time: nobody waits for it.
+                let _turn = control.running.measuring.lock().await;
+                control.measure(&branch).await
+            });
         }
-        view::branch(branch, default, size)
+        view::branch(branch, default, measured.map(|(_, sizes)| sizes))
     }
 
-    /// Shows a branch among many, with its size as last measured, because measuring walks its directory.
-    fn show_quickly(&self, branch: &BranchRecord, default: &BranchName) -> lakebase_api::Branch {
-        let size = self.sizes(|sizes| sizes.get(&branch.uid).map(|(_, size)| *size));
-        view::branch(branch, default, size)
+    async fn measure(&self, branch: &BranchRecord) -> Option<Sizes> {
+        let measured = self.sizes(|sizes| sizes.get(&branch.uid).copied());
+        if let Some((_, sizes)) = measured.filter(|(at, _)| at.elapsed() < SIZE_LIFE) {
+            return Some(sizes);
+        }
+        let sizes = self.engine.sizes(&key(branch)).await.ok()?;
+        self.sizes(|known| known.insert(branch.uid.clone(), (Instant::now(), sizes)));
+        Some(sizes)
     }
 
-    fn sizes<T>(&self, act: impl FnOnce(&mut HashMap<String, (Instant, u64)>) -> T) -> T {
+    fn sizes<T>(&self, act: impl FnOnce(&mut HashMap<String, (Instant, Sizes)>) -> T) -> T {
         act(&mut self.running.sizes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

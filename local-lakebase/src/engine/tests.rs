@@ -121,7 +121,7 @@ async fn a_fork_has_the_data_and_goes_its_own_way() {
         3
     );
     assert_eq!(number(&engine, &root, "SELECT sum(n)::bigint FROM t").await, 11);
-    assert!(engine.logical_size(&root).await.expect("measured") > 1_000_000);
+    assert!(engine.sizes(&root).await.expect("measured").logical > 1_000_000);
     let grandchild = engine
         .fork(&key("br-child"), &key("br-grandchild"), Durability::Ephemeral)
         .await;

@@ -10,6 +10,7 @@ use lakebase_api::{
 };
 
 use super::record::{BranchRecord, DatabaseRecord, EndpointRecord, Phase, ProjectRecord, RoleRecord};
+use crate::engine::Sizes;
 use crate::error::ApiError;
 
 /// What the engine, rather than the catalog, knows of an endpoint.
@@ -50,7 +51,7 @@ pub(crate) fn project(record: &ProjectRecord) -> Project {
     }
 }
 
-pub(crate) fn branch(record: &BranchRecord, default: &BranchName, logical_size: Option<u64>) -> Branch {
+pub(crate) fn branch(record: &BranchRecord, default: &BranchName, sizes: Option<Sizes>) -> Branch {
     let id = Some(record.name.id().to_owned());
     Branch {
         name: record.name.clone(),
@@ -69,7 +70,8 @@ pub(crate) fn branch(record: &BranchRecord, default: &BranchName, logical_size: 
             source_branch_lsn: record.source_lsn.clone(),
             source_branch_time: record.source_time,
             expire_time: record.expire_time,
-            logical_size_bytes: logical_size.and_then(|size| i64::try_from(size).ok()),
+            logical_size_bytes: sizes.and_then(|sizes| i64::try_from(sizes.logical).ok()),
+            own_size_bytes: sizes.map(|sizes| sizes.own),
             state_change_time: Some(record.state_change_time),
             delete_time: record.delete_time,
             purge_time: record.purge_time,
@@ -197,7 +199,8 @@ mod tests {
             ..BranchRecord::new(name, "br-quiet-moon-d2x8y1zz".into(), now)
         };
         let production = "projects/shop/branches/production".parse().unwrap();
-        let shown = serde_json::to_value(branch(&record, &production, Some(7))).unwrap();
+        let sizes = Sizes { logical: 7, own: 3 };
+        let shown = serde_json::to_value(branch(&record, &production, Some(sizes))).unwrap();
         let time = "2026-08-01T10:00:00Z";
         let expected = json!({
             "name": "projects/shop/branches/dev", "branch_id": "dev", "parent": "projects/shop",
@@ -205,7 +208,7 @@ mod tests {
             "status": {
                 "branch_id": "dev", "current_state": "READY", "default": false, "is_protected": false,
                 "source_branch": "projects/shop/branches/production", "source_branch_lsn": "0/1A2B3C8",
-                "source_branch_time": time, "logical_size_bytes": 7, "state_change_time": time,
+                "source_branch_time": time, "logical_size_bytes": 7, "own_size_bytes": 3, "state_change_time": time,
             },
         });
         assert_eq!(shown, expected);

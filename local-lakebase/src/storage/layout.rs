@@ -7,6 +7,7 @@
 //! trash/                          what is being removed
 //! ```
 
+use super::tree::How;
 use crate::engine::{BranchKey, EngineError};
 use crate::postgres::RunAs;
 use sha2::{Digest, Sha256};
@@ -72,6 +73,14 @@ impl Layout {
 
     pub(crate) fn shares_blocks(&self) -> bool {
         self.shares_blocks
+    }
+
+    /// How files are copied here.
+    pub(super) fn how(&self) -> How {
+        How {
+            run_as: self.run_as,
+            shares_blocks: self.shares_blocks,
+        }
     }
 
     pub(crate) fn projects(&self) -> PathBuf {

@@ -4,7 +4,7 @@
 //! Source: "Continuous Archiving and Point-in-Time Recovery, making a base backup using the low level API".
 
 use super::layout::Layout;
-use super::tree::{self, CopyError, Copying, Skip};
+use super::tree::{self, CopyError, Copying, How, Skip};
 use super::{blocking, check_room, new_branch};
 use crate::compute::sql;
 use crate::engine::{BranchKey, Durability, EngineError};
@@ -22,14 +22,14 @@ pub(crate) async fn copy_live(
     child: &BranchKey,
     durability: Durability,
 ) -> Result<String, EngineError> {
-    let (from, run_as) = (layout.pgdata(source), layout.run_as());
+    let (from, how) = (layout.pgdata(source), layout.how());
     check_room(layout, &from).await?;
     let mut session = sql::open(socket_dir, "postgres").await?;
     let lsn = new_branch(layout, child, durability, async |to, abandoned| {
         let copying = Copying {
             from,
             to,
-            run_as,
+            how,
             skip: Skip::Live,
             abandoned,
         };
@@ -42,7 +42,7 @@ pub(crate) async fn copy_live(
 
 /// The protocol, all of it in one session: with the session, backup mode and slot end by themselves.
 async fn backup(session: &mut PgConnection, copying: Copying) -> Result<String, EngineError> {
-    let (from, to, run_as) = (copying.from.clone(), copying.to.clone(), copying.run_as);
+    let (from, to, how) = (copying.from.clone(), copying.to.clone(), copying.how);
     let begun = Instant::now();
     // Keeps the segments from now on; temporary, so that a crash of ours leaks nothing.
     let slot = format!("fork_{}", uuid::Uuid::new_v4().simple());
@@ -73,9 +73,9 @@ async fn backup(session: &mut PgConnection, copying: Copying) -> Result<String, 
     let (segment, segment_size): (String, i64) = (stop.try_get("segment")?, stop.try_get("segment_size")?);
     let names = segments(&start, &segment, segment_size).ok_or(CopyError::SegmentGone(segment))?;
     let (log_from, log_to) = (from.join("pg_wal"), to.join("pg_wal"));
-    blocking(move || copy_segments(&log_from, &log_to, &names, run_as)).await?;
+    blocking(move || copy_segments(&log_from, &log_to, &names, how)).await?;
     let label: String = stop.try_get("labelfile")?;
-    write_label(&to, &label, run_as)?;
+    write_label(&to, &label, how.run_as)?;
     let whole = begun.elapsed();
     tracing::debug!(?started, ?copied, ?stopped, ?whole, "backed up");
     Ok(stop.try_get("lsn")?)
@@ -100,9 +100,9 @@ fn segments(start: &str, stop: &str, segment_size: i64) -> Option<Vec<String>> {
     )
 }
 
-fn copy_segments(from: &Path, to: &Path, names: &[String], run_as: RunAs) -> Result<(), CopyError> {
+fn copy_segments(from: &Path, to: &Path, names: &[String], how: How) -> Result<(), CopyError> {
     for name in names {
-        if tree::copy_file(&from.join(name), &to.join(name), run_as)? == 0 {
+        if tree::copy_file(&from.join(name), &to.join(name), how)? == 0 {
             return Err(CopyError::SegmentGone(name.clone()));
         }
     }

@@ -17,6 +17,9 @@ pub(crate) use cluster::{
 pub(crate) use half_made::HalfMade;
 pub(crate) use layout::{Layout, PORT, socket};
 pub(crate) use live::copy_live;
+#[cfg(test)]
+pub(crate) use space::is_scattered;
+pub use space::shares_blocks;
 pub(crate) use tree::CopyError;
 
 use crate::engine::{BranchKey, Durability, EngineError};
@@ -51,12 +54,12 @@ pub(crate) async fn copy_stopped(
         Source::Branch(key) => layout.pgdata(key),
     };
     check_room(layout, &from).await?;
-    let run_as = layout.run_as();
+    let how = layout.how();
     new_branch(layout, child, durability, async move |pgdata, abandoned| {
         let copying = Copying {
             from,
             to: pgdata,
-            run_as,
+            how,
             skip: Skip::StoppedOnly,
             abandoned,
         };
@@ -171,17 +174,28 @@ pub(crate) async fn sweep(layout: &Layout) -> Result<usize, EngineError> {
     Ok(count)
 }
 
-/// The size of a branch's data, its write-ahead log left out.
-pub(crate) async fn logical_size(layout: &Layout, key: &BranchKey) -> Result<u64, EngineError> {
+/// How large a branch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sizes {
+    /// Its data, the write-ahead log left out.
+    pub(crate) logical: u64,
+    /// What it takes of the disk by itself, log and all: blocks shared with other branches left out.
+    pub(crate) own: u64,
+}
+
+/// Measures a branch.
+pub(crate) async fn sizes(layout: &Layout, key: &BranchKey) -> Result<Sizes, EngineError> {
     let pgdata = layout.pgdata(key);
     if !pgdata.is_dir() {
         return Err(EngineError::Missing(key.uid.clone()));
     }
+    let shares_blocks = layout.shares_blocks();
     Ok(blocking(move || {
-        ["base", "global"]
-            .iter()
-            .map(|dir| size_of(&pgdata.join(dir)))
-            .sum()
+        let data = ["base", "global"].iter();
+        Sizes {
+            logical: data.map(|dir| size_of(&pgdata.join(dir))).sum(),
+            own: space::own(&pgdata, shares_blocks),
+        }
     })
     .await)
 }

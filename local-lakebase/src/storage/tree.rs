@@ -1,6 +1,7 @@
 //! Copies a data directory's files: by sharing their blocks where the file system can, by copying them in the kernel
 //! elsewhere. Files that vanish meanwhile were dropped, and do not matter.
 
+use super::space;
 use crate::postgres::RunAs;
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -56,6 +57,15 @@ pub(crate) enum Skip {
     Live,
 }
 
+/// How a file is copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct How {
+    /// Who owns the copy.
+    pub(crate) run_as: RunAs,
+    /// Whether files there can share blocks.
+    pub(crate) shares_blocks: bool,
+}
+
 /// A copy of the tree of a data directory into an existing, empty one.
 #[derive(Debug)]
 pub(crate) struct Copying {
@@ -63,8 +73,8 @@ pub(crate) struct Copying {
     pub(crate) from: PathBuf,
     /// Where to.
     pub(crate) to: PathBuf,
-    /// Who owns the files there.
-    pub(crate) run_as: RunAs,
+    /// How its files are copied.
+    pub(crate) how: How,
     /// What is left out.
     pub(crate) skip: Skip,
     /// Becomes true when nobody waits for it any more.
@@ -106,7 +116,7 @@ impl Copying {
             if kind.is_file() {
                 files.push(path);
             } else if kind.is_dir() {
-                make_dir(&self.to.join(&path), self.run_as)?;
+                make_dir(&self.to.join(&path), self.how.run_as)?;
                 if !is_left_empty(&path, self.skip) {
                     self.plan(&path, files)?;
                 }
@@ -142,7 +152,7 @@ impl Copying {
         if self.abandoned.load(Ordering::Relaxed) {
             return Err(CopyError::Abandoned);
         }
-        copy_file(&self.from.join(file), &self.to.join(file), self.run_as)
+        copy_file(&self.from.join(file), &self.to.join(file), self.how)
     }
 }
 
@@ -163,9 +173,9 @@ fn is_skipped_file(relative: &Path) -> bool {
 }
 
 /// Copies one file; one that is not there any more counts as empty.
-pub(crate) fn copy_file(from: &Path, to: &Path, run_as: RunAs) -> Result<u64, CopyError> {
+pub(crate) fn copy_file(from: &Path, to: &Path, how: How) -> Result<u64, CopyError> {
     let copied = match File::open(from) {
-        Ok(source) => copy_content(source, from, to, run_as),
+        Ok(source) => copy_content(source, from, to, how),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     };
@@ -178,14 +188,15 @@ pub(crate) fn copy_file(from: &Path, to: &Path, run_as: RunAs) -> Result<u64, Co
 /// Lets the two files share their blocks until one is written to, where the file system can; else copies in the kernel, by
 /// `copy_file_range`.
 #[cfg(target_os = "linux")]
-fn copy_content(mut source: File, _: &Path, to: &Path, run_as: RunAs) -> io::Result<u64> {
+fn copy_content(mut source: File, _: &Path, to: &Path, how: How) -> io::Result<u64> {
     use std::os::unix::fs::{OpenOptionsExt, fchown};
     let mut options = std::fs::OpenOptions::new();
     let mut target = options.write(true).create_new(true).mode(0o600).open(to)?;
-    if let RunAs::User { uid, gid } = run_as {
+    if let RunAs::User { uid, gid } = how.run_as {
         fchown(&target, Some(uid), Some(gid))?;
     }
-    if super::space::share(&source, &target).is_ok() {
+    let length = source.metadata()?.len();
+    if how.shares_blocks && !space::is_scattered(&source, length) && space::share(&source, &target).is_ok() {
         return Ok(target.metadata()?.len());
     }
     io::copy(&mut source, &mut target)
@@ -193,9 +204,9 @@ fn copy_content(mut source: File, _: &Path, to: &Path, run_as: RunAs) -> io::Res
 
 /// The system's own copy clones where it can, on macOS.
 #[cfg(not(target_os = "linux"))]
-fn copy_content(_: File, from: &Path, to: &Path, run_as: RunAs) -> io::Result<u64> {
+fn copy_content(_: File, from: &Path, to: &Path, how: How) -> io::Result<u64> {
     let bytes = fs::copy(from, to)?;
-    run_as.own(to)?;
+    how.run_as.own(to)?;
     Ok(bytes)
 }
 
@@ -216,6 +227,11 @@ fn make_dir(dir: &Path, run_as: RunAs) -> Result<(), CopyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const HERE: How = How {
+        run_as: RunAs::Us,
+        shares_blocks: false,
+    };
 
     fn sample() -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a temp dir");
@@ -242,7 +258,7 @@ mod tests {
         Copying {
             from: dir.path().join("from"),
             to: dir.path().join("to"),
-            run_as: RunAs::Us,
+            how: HERE,
             skip,
             abandoned: Arc::default(),
         }
@@ -307,11 +323,11 @@ mod tests {
     #[test]
     fn a_file_that_vanished_is_passed_over_and_one_that_cannot_be_written_is_not() {
         let dir = sample();
-        let missing = copy_file(&dir.path().join("nothing"), &dir.path().join("to/x"), RunAs::Us);
+        let missing = copy_file(&dir.path().join("nothing"), &dir.path().join("to/x"), HERE);
         assert_eq!(missing.expect("it was dropped"), 0);
         let from = dir.path().join("from/PG_VERSION");
         assert!(matches!(
-            copy_file(&from, &dir.path().join("nowhere/x"), RunAs::Us),
+            copy_file(&from, &dir.path().join("nowhere/x"), HERE),
             Err(CopyError::Io { .. })
         ));
     }

@@ -73,6 +73,7 @@ fn remote(id: &str, source: Option<&str>, expire_time: Option<Timestamp>) -> Rem
         expire_time,
         create_time: Some(at(0)),
         logical_size_bytes: None,
+        own_size_bytes: None,
     }
 }
 

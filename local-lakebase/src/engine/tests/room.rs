@@ -40,13 +40,17 @@ async fn the_compute_that_was_used_least_lately_makes_room() {
     engine.shutdown().await;
 }
 
+const EXT4: [&str; 4] = ["mkfs.ext4", "-q", "-m", "0"];
+const XFS: [&str; 4] = ["mkfs.xfs", "-q", "-m", "reflink=1"];
+const BTRFS: [&str; 2] = ["mkfs.btrfs", "-q"];
+
 /// A file system of its own in a file, mounted below a scratch directory. Needs root.
 struct SmallDisk {
     at: std::path::PathBuf,
 }
 
 impl SmallDisk {
-    fn mount(scratch: &Scratch, megabytes: u64) -> Option<Self> {
+    fn mount(scratch: &Scratch, megabytes: u64, mkfs: &[&str]) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             eprintln!("not root: a disk of its own cannot be mounted");
             return None;
@@ -59,10 +63,10 @@ impl SmallDisk {
         let file = fs::File::create(&image).expect("made");
         file.set_len(megabytes * 1024 * 1024).expect("sized");
         let run = |command: &mut Command| {
-            let status = command.status();
-            assert!(status.is_ok_and(|status| status.success()), "{command:?}");
+            let output = command.output().expect("installed by scripts/bootstrap");
+            assert!(output.status.success(), "{command:?}: {output:?}");
         };
-        run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image));
+        run(Command::new(mkfs[0]).args(&mkfs[1..]).arg(&image));
         run(Command::new("mount").args(["-o", "loop"]).args([&image, &at]));
         Some(Self { at })
     }
@@ -83,7 +87,7 @@ fn free(scratch: &Scratch) -> u64 {
 #[tokio::test]
 async fn a_disk_without_room_refuses_a_fork_and_keeps_no_debris() {
     let scratch = Scratch::new();
-    let Some(_disk) = SmallDisk::mount(&scratch, 160) else {
+    let Some(_disk) = SmallDisk::mount(&scratch, 160, &EXT4) else {
         return;
     };
     let engine = Engine::open(with_limit(&scratch, 20)).await.expect("opened");
@@ -115,7 +119,7 @@ async fn a_disk_without_room_refuses_a_fork_and_keeps_no_debris() {
 #[tokio::test]
 async fn a_disk_that_fills_up_under_a_copy_keeps_no_debris() {
     let scratch = Scratch::new();
-    let Some(_disk) = SmallDisk::mount(&scratch, 160) else {
+    let Some(_disk) = SmallDisk::mount(&scratch, 160, &EXT4) else {
         return;
     };
     let engine = Engine::open(with_limit(&scratch, 20)).await.expect("opened");
@@ -155,4 +159,72 @@ async fn a_disk_that_fills_up_under_a_copy_keeps_no_debris() {
     let again = engine.fork(&root, &key("br-again"), Durability::Ephemeral).await;
     again.expect("there is room again");
     engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn branches_share_blocks_where_the_file_system_can() {
+    for mkfs in [&XFS[..], &BTRFS[..]] {
+        let scratch = Scratch::new();
+        let Some(_disk) = SmallDisk::mount(&scratch, 2048, mkfs) else {
+            return;
+        };
+        let engine = Engine::open(with_limit(&scratch, 20)).await.expect("opened");
+        let root = key("br-root");
+        engine.create_root(&root, CREATOR).await.expect("made");
+        execute(
+            &engine,
+            &root,
+            "CREATE TABLE t AS SELECT n FROM generate_series(1, 1000000) n",
+        )
+        .await;
+        execute(&engine, &root, "CHECKPOINT").await;
+        let before = free(&scratch);
+        let child = key("br-child");
+        engine
+            .fork(&root, &child, Durability::Ephemeral)
+            .await
+            .expect("forked");
+        let sizes = engine.sizes(&child).await.expect("measured");
+        assert!(sizes.own < sizes.logical / 4, "{}: {sizes:?}", mkfs[0]);
+        let taken = before.saturating_sub(free(&scratch));
+        assert!(taken < sizes.logical / 2, "{}: {taken} of {sizes:?}", mkfs[0]);
+        let query = "SELECT count(*) FROM t";
+        assert_eq!(number(&engine, &child, query).await, 1_000_000);
+
+        execute(&engine, &child, "UPDATE t SET n = n + 1").await;
+        execute(&engine, &child, "CHECKPOINT").await;
+        let after = engine.sizes(&child).await.expect("measured");
+        assert!(after.own > sizes.own + 20_000_000, "{}: {after:?}", mkfs[0]);
+        assert_eq!(
+            number(&engine, &root, "SELECT sum(n)::bigint FROM t").await,
+            500_000_500_000
+        );
+        engine.shutdown().await;
+    }
+}
+
+#[test]
+fn a_file_in_many_pieces_is_copied_and_one_in_few_is_shared() {
+    let scratch = Scratch::new();
+    let Some(_disk) = SmallDisk::mount(&scratch, 512, &XFS) else {
+        return;
+    };
+    let dir = scratch.dir.path().join("data");
+    let file = |name: &str| fs::File::create_new(dir.join(name)).expect("made");
+    let (whole, pieces) = (file("whole"), file("pieces"));
+    let block = [1; 4096];
+    for n in 0..4096_u64 {
+        std::os::unix::fs::FileExt::write_all_at(&whole, &block, n * 4096).expect("written");
+    }
+    // With holes between them no two blocks can lie in one piece.
+    for n in 0..2048_u64 {
+        std::os::unix::fs::FileExt::write_all_at(&pieces, &block, n * 8192).expect("written");
+    }
+    let is_scattered = |name: &str| {
+        let file = fs::File::open(dir.join(name)).expect("opened");
+        let length = file.metadata().expect("it is there").len();
+        crate::storage::is_scattered(&file, length)
+    };
+    rustix::fs::syncfs(&whole).expect("flushed");
+    assert_eq!([is_scattered("whole"), is_scattered("pieces")], [false, true]);
 }
