@@ -337,7 +337,11 @@ async fn without_the_token_there_is_nothing_but_the_way_in() {
     );
     let access = token.body["access_token"].as_str().unwrap();
     let me = send(url, "GET", "/api/2.0/preview/scim/v2/Me", Some(access), "").await;
-    assert_eq!(me.body["userName"], value("client_id"), "a service principal");
+    assert_eq!(
+        me.body["userName"],
+        value("client_id"),
+        "it is a service principal"
+    );
     lake.clock.advance(std::time::Duration::from_hours(1));
     let me = send(url, "GET", "/api/2.0/preview/scim/v2/Me", Some(access), "").await;
     assert_eq!(me.status, 401, "an access token expires");
