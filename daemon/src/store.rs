@@ -101,8 +101,7 @@ impl Store {
             free >> 20,
             self.size >> 20
         );
-        found("mkfs.xfs")
-            .context("install it with `sudo apt-get install xfsprogs`, or your system's package of that name")
+        Ok(())
     }
 
     /// Makes the file and the file system in it.
@@ -111,6 +110,9 @@ impl Store {
             run(Command::new("mkfs.xfs")
                 .args(["-q", "-m", "reflink=1"])
                 .arg(&self.image))
+            .context(
+                "mkfs.xfs comes with `sudo apt-get install xfsprogs`, or your system's package of that name",
+            )
         });
         if made.is_err() {
             drop(fs::remove_file(&self.image));
@@ -183,7 +185,7 @@ fn escaped(path: &Path) -> String {
 /// Becomes the same program as root; it asks for the password itself. What concerns the user is passed on, because root has
 /// another home.
 fn again_with_sudo(store: &Store) -> anyhow::Result<()> {
-    let program = std::env::current_exe().context("cannot find this program")?;
+    let program = fs::read_link("/proc/self/exe").context("cannot find this program")?;
     let mut command = Command::new("sudo");
     command
         .arg(program)
@@ -199,19 +201,6 @@ fn again_with_sudo(store: &Store) -> anyhow::Result<()> {
     }
     say("asking for root to make and mount the store")?;
     Err(command.exec()).context("cannot run sudo; run this command as root")
-}
-
-fn found(program: &str) -> anyhow::Result<()> {
-    let mut dirs: Vec<_> = std::env::var_os("PATH")
-        .iter()
-        .flat_map(|path| std::env::split_paths(path).collect::<Vec<_>>())
-        .collect();
-    dirs.extend(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    ensure!(
-        dirs.iter().any(|dir| dir.join(program).is_file()),
-        "cannot find `{program}`"
-    );
-    Ok(())
 }
 
 fn run(command: &mut Command) -> anyhow::Result<()> {

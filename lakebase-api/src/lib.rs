@@ -55,7 +55,9 @@ pub use resource::name::{
     BranchName, DatabaseName, EndpointName, NameError, OperationName, ProjectName, RoleName,
 };
 pub use resource::operation::{Operation, OperationError};
-pub use resource::project::{DefaultEndpointSettings, Project, ProjectPage, ProjectSpec, ProjectStatus};
+pub use resource::project::{
+    CustomTag, DefaultEndpointSettings, Project, ProjectPage, ProjectSpec, ProjectStatus,
+};
 pub use resource::role::{
     AuthMethod, IdentityType, MembershipRole, Role, RoleAttributes, RoleAttributesSpec, RolePage,
     RolePassword, RoleSpec, RoleStatus,

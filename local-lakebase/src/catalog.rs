@@ -219,10 +219,18 @@ fn private(file: &Path) -> io::Result<()> {
     options.open(file).map(drop)
 }
 
+/// Writes a project, or what can change of one that is there.
 async fn save_project(db: &mut SqliteConnection, project: &ProjectRecord) -> Result<(), sqlx::Error> {
     let sql = "INSERT INTO project (name, uid, display_name, owner, pg_version, default_branch, \
-               retention_seconds, suspend_seconds, min_cu, max_cu, create_time, update_time, enable_pg_native_login) \
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+               retention_seconds, suspend_seconds, min_cu, max_cu, create_time, update_time, enable_pg_native_login, \
+               custom_tags, budget_policy_id, delete_time, purge_time) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+               ON CONFLICT (name) DO UPDATE SET display_name = excluded.display_name, \
+               default_branch = excluded.default_branch, retention_seconds = excluded.retention_seconds, \
+               suspend_seconds = excluded.suspend_seconds, min_cu = excluded.min_cu, max_cu = excluded.max_cu, \
+               update_time = excluded.update_time, enable_pg_native_login = excluded.enable_pg_native_login, \
+               custom_tags = excluded.custom_tags, budget_policy_id = excluded.budget_policy_id, \
+               delete_time = excluded.delete_time, purge_time = excluded.purge_time";
     let query = sqlx::query(sql)
         .bind(project.name.as_str())
         .bind(&project.uid)
@@ -236,7 +244,11 @@ async fn save_project(db: &mut SqliteConnection, project: &ProjectRecord) -> Res
         .bind(project.max_cu)
         .bind(project.create_time)
         .bind(project.update_time)
-        .bind(project.enable_pg_native_login);
+        .bind(project.enable_pg_native_login)
+        .bind(&project.custom_tags)
+        .bind(&project.budget_policy_id)
+        .bind(project.delete_time)
+        .bind(project.purge_time);
     query.execute(db).await.map(drop)
 }
 

@@ -9,6 +9,7 @@ use crate::compute::{self, Computes, Session, sql};
 use crate::postgres::{Postgres, RunAs};
 pub(crate) use crate::storage::Sizes;
 use crate::storage::{self, CopyError, HalfMade, Layout, Source};
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -133,6 +134,12 @@ pub(crate) enum EngineError {
         /// What there is.
         free: u64,
     },
+    /// The data have changed since the time that they were wanted of.
+    #[error("the data are as they are only since {since}")]
+    Changed {
+        /// The earliest time that can be had.
+        since: DateTime<Utc>,
+    },
     /// As many computes run as may, and all of them are in use.
     #[error("cannot start another compute: {limit} are in use, which is the limit")]
     TooMany {
@@ -243,26 +250,52 @@ impl Engine {
     }
 
     /// Makes a branch with the data of another one, as they are now. The source may be in use, or asleep; asleep it stays
-    /// asleep.
+    /// asleep. With a time, only if they have been like that since then.
     pub(crate) async fn fork(
         &self,
         source: &BranchKey,
         child: &BranchKey,
         durability: Durability,
+        since: Option<DateTime<Utc>>,
     ) -> Result<Fork, EngineError> {
         let started = Instant::now();
         let layout = &self.shared.layout;
         let compute = self.shared.computes.of(source)?;
         let (lsn, was_asleep) = if let Some(asleep) = compute.hold_if_asleep().await? {
+            check_unchanged(since, asleep.end.time)?;
             let from = Source::Branch(source.clone());
             storage::copy_stopped(layout, &from, child, durability).await?;
-            (asleep.lsn, true)
+            (asleep.end.lsn, true)
         } else {
-            (self.fork_live(source, child, durability).await?, false)
+            (
+                self.fork_live_since(source, child, durability, since).await?,
+                false,
+            )
         };
         let took = started.elapsed();
         tracing::debug!(source = %source.uid, child = %child.uid, lsn, was_asleep, ?took, "forked");
         Ok(Fork { lsn, took })
+    }
+
+    /// Asked before and after: what is committed during the copy may or may not be in it.
+    async fn fork_live_since(
+        &self,
+        source: &BranchKey,
+        child: &BranchKey,
+        durability: Durability,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<String, EngineError> {
+        if since.is_none() {
+            return self.fork_live(source, child, durability).await;
+        }
+        let session = self.connect(source).await?;
+        check_unchanged(since, sql::last_change(&session.socket_dir).await?)?;
+        let lsn = self.fork_live(source, child, durability).await?;
+        let still = check_unchanged(since, sql::last_change(&session.socket_dir).await?);
+        if still.is_err() {
+            self.delete(child).await?;
+        }
+        still.map(|()| lsn)
     }
 
     /// A source that crashes under the copy is started again, once; the copy begins anew.
@@ -399,6 +432,13 @@ impl Engine {
         }
         Ok(Source::Template(path))
     }
+}
+
+fn check_unchanged(since: Option<DateTime<Utc>>, last_change: DateTime<Utc>) -> Result<(), EngineError> {
+    if since.is_some_and(|since| since < last_change) {
+        return Err(EngineError::Changed { since: last_change });
+    }
+    Ok(())
 }
 
 /// Names all that a template depends on, so that one of another make is never taken for it.

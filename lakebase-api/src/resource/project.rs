@@ -62,6 +62,12 @@ pub struct ProjectStatus {
     /// Whether roles may log in with passwords of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_pg_native_login: Option<bool>,
+    /// Labels for the bill.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub custom_tags: Vec<CustomTag>,
+    /// The policy that the project is billed under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_policy_id: Option<String>,
     /// The largest logical size of a branch.
     #[serde(
         default,
@@ -76,6 +82,16 @@ pub struct ProjectStatus {
         deserialize_with = "number::read_i64"
     )]
     pub synthetic_storage_size_bytes: Option<i64>,
+}
+
+/// A label of a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CustomTag {
+    /// What it is about.
+    pub key: String,
+    /// What it says.
+    #[serde(default)]
+    pub value: String,
 }
 
 /// What new endpoints of a project get unless they say otherwise.
@@ -103,9 +119,15 @@ pub struct DefaultEndpointSettings {
     pub suspend_timeout_duration: Option<ProtoDuration>,
 }
 
-/// What a caller sets on a project ("projects: create").
+/// What a caller sets on a project ("projects: create", "projects: update").
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProjectSpec {
+    /// The policy that the project is billed under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_policy_id: Option<String>,
+    /// Labels for the bill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_tags: Option<Vec<CustomTag>>,
     /// The branch that is the source of others unless they say otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_branch: Option<BranchName>,

@@ -4,7 +4,7 @@
 use super::postmaster::{self, Postmaster};
 use crate::engine::{BranchKey, EngineError};
 use crate::postgres::Postgres;
-use crate::storage::{self, Layout};
+use crate::storage::{self, EndOfLog, Layout};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -57,8 +57,8 @@ pub(crate) struct Session {
 /// Keeps a compute asleep.
 #[derive(Debug)]
 pub(crate) struct Asleep {
-    /// The place in its log where it went to sleep.
-    pub(crate) lsn: String,
+    /// Where and when it went to sleep.
+    pub(crate) end: EndOfLog,
     _turn: OwnedMutexGuard<()>,
 }
 
@@ -188,8 +188,8 @@ impl Compute {
         if !matches!(self.state(), State::Asleep) {
             return Ok(None);
         }
-        let lsn = storage::end_of_log(&self.postgres, &self.pgdata).await?;
-        Ok(lsn.map(|lsn| Asleep { lsn, _turn: turn }))
+        let end = storage::end_of_log(&self.postgres, &self.pgdata).await?;
+        Ok(end.map(|end| Asleep { end, _turn: turn }))
     }
 
     /// Takes over a postmaster that was running before we were. Says whether there was one.

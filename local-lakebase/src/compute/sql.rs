@@ -5,6 +5,7 @@ pub(crate) mod role;
 
 use crate::engine::EngineError;
 use crate::storage::{OWNER, PORT};
+use chrono::{DateTime, Utc};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use std::path::Path;
@@ -39,6 +40,15 @@ pub(crate) async fn answers(socket_dir: &Path) -> bool {
         Ok(session) => session.close().await.is_ok(),
         Err(_) => false,
     }
+}
+
+/// Returns a time since which nothing was committed: the last commit's, or that of the start if there was none since.
+pub(crate) async fn last_change(socket_dir: &Path) -> Result<DateTime<Utc>, sqlx::Error> {
+    let mut session = open(socket_dir, "postgres").await?;
+    let sql = "SELECT coalesce((pg_last_committed_xact()).timestamp, pg_postmaster_start_time())";
+    let last = sqlx::query_scalar(sql).fetch_one(&mut session).await?;
+    session.close().await?;
+    Ok(last)
 }
 
 /// Gives a fresh cluster its roles and its database.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use lakebase_api::{Branch, BranchName, BranchSpec, Empty, EndpointName, ProjectName};
 use serde_json::Value;
 
 use super::{Control, Newborn, family, key, visible};
 use crate::catalog::Write;
-use crate::engine::Durability;
+use crate::engine::{Durability, EngineError};
 use crate::error::ApiError;
 use crate::model::branch::{self, Creation};
 use crate::model::mask;
@@ -73,7 +74,9 @@ impl Control {
             Creation::Fork { source, branch } => {
                 let newborn = Newborn::new(&project, *branch)?;
                 self.catalog.commit(&newborn.writes()).await?;
-                let made = self.fork(&project, &source, &newborn).await;
+                let made = self
+                    .fork(&project, &source, &newborn, spec.source_branch_time)
+                    .await;
                 if made.is_err() {
                     self.abandon(&newborn, Write::RemoveBranch(newborn.branch.uid.clone()))
                         .await;
@@ -89,6 +92,7 @@ impl Control {
         project: &ProjectRecord,
         source: &BranchRecord,
         newborn: &Newborn,
+        since: Option<DateTime<Utc>>,
     ) -> Result<Value, ApiError> {
         let durability = match newborn.branch.expire_time {
             Some(_) => Durability::Ephemeral,
@@ -97,13 +101,13 @@ impl Control {
         let forked_at = self.clock.now();
         let forked = self
             .engine
-            .fork(&key(source), &key(&newborn.branch), durability)
+            .fork(&key(source), &key(&newborn.branch), durability, since)
             .await;
-        let fork = forked.map_err(|error| ApiError::failed("create the branch", &error))?;
+        let fork = forked.map_err(refusal)?;
         let branch = BranchRecord {
             phase: Phase::Ready,
             source_lsn: Some(fork.lsn),
-            source_time: Some(forked_at),
+            source_time: since.or(Some(forked_at)),
             state_change_time: self.clock.now(),
             ..newborn.branch.clone()
         };
@@ -176,9 +180,7 @@ impl Control {
         let mut writes = vec![Write::Branch(branch.clone())];
         writes.extend(more);
         self.catalog.commit(&writes).await?;
-        self.close(&branch).await;
-        self.engine
-            .set_suspend_timeout(&key(&branch), Some(Duration::ZERO));
+        self.close_for_good(&branch).await;
         tracing::info!(branch = %branch.name, uid = branch.uid, "deleted");
         Ok(())
     }
@@ -188,13 +190,25 @@ impl Control {
         let mut writes = vec![Write::RemoveBranch(branch.uid.clone())];
         writes.extend(more);
         self.catalog.commit(&writes).await?;
+        self.remove_data(branch).await;
+        tracing::info!(branch = %branch.name, uid = branch.uid, "purged");
+        Ok(())
+    }
+
+    /// Removes what there is of a branch whose row is gone.
+    pub(super) async fn remove_data(&self, branch: &BranchRecord) {
         self.close(branch).await;
         self.sizes(|sizes| sizes.remove(&branch.uid));
         if let Err(error) = self.engine.delete(&key(branch)).await {
             tracing::error!(%error, branch = %branch.name, "its data stay until the next start");
         }
-        tracing::info!(branch = %branch.name, uid = branch.uid, "purged");
-        Ok(())
+    }
+
+    /// Ends the sessions of a branch and lets its compute sleep.
+    pub(super) async fn close_for_good(&self, branch: &BranchRecord) {
+        self.close(branch).await;
+        self.engine
+            .set_suspend_timeout(&key(branch), Some(Duration::ZERO));
     }
 
     async fn close(&self, branch: &BranchRecord) {
@@ -226,5 +240,19 @@ impl Control {
             }
         };
         self.change(name.project(), undelete).await
+    }
+}
+
+/// What a client hears of a fork that came to nothing.
+fn refusal(error: EngineError) -> ApiError {
+    match error {
+        EngineError::Changed { since } => ApiError::bad_request(format!(
+            "source_branch_time is outside the history of the branch: Local Lakebase has it as it is since {}",
+            since.to_rfc3339_opts(SecondsFormat::Micros, true)
+        )),
+        error @ EngineError::NoRoom { .. } => {
+            ApiError::bad_request(format!("cannot create the branch: {error}"))
+        }
+        error => ApiError::failed("create the branch", &error),
     }
 }

@@ -41,6 +41,7 @@ use crate::model::{Limits, view};
 use crate::token::Signer;
 use crate::uid;
 
+pub(crate) use self::projects::Wanted;
 pub(crate) use self::sweep::sweep;
 
 /// The setting that keeps the port shared by endpoints.
@@ -96,21 +97,29 @@ impl Control {
 
     /// Opens the doors of all branches, as after a start.
     pub(crate) async fn open_all(&self) -> Result<(), ApiError> {
-        for project in self.catalog.projects().await? {
-            let branches = self.catalog.branches(&project.name).await?;
-            for branch in &branches {
-                self.ensure_born(&project, branch).await?;
-            }
-            for branch in branches.iter().filter(|branch| branch.is_live()) {
-                for endpoint in self.catalog.endpoints(&branch.uid).await? {
-                    let opened = self.open(branch, endpoint.clone()).await?;
-                    if opened != endpoint {
-                        tracing::warn!(endpoint = %endpoint.name, "its address was taken; it has a new one");
-                        self.catalog.commit(&[Write::Endpoint(opened)]).await?;
-                    }
+        let mut projects = self.catalog.projects().await?;
+        projects.retain(ProjectRecord::is_live);
+        for project in &projects {
+            self.open_project(project).await?;
+        }
+        Ok(())
+    }
+
+    /// Opens the doors of a project's branches.
+    async fn open_project(&self, project: &ProjectRecord) -> Result<(), ApiError> {
+        let branches = self.catalog.branches(&project.name).await?;
+        for branch in &branches {
+            self.ensure_born(project, branch).await?;
+        }
+        for branch in branches.iter().filter(|branch| branch.is_live()) {
+            for endpoint in self.catalog.endpoints(&branch.uid).await? {
+                let opened = self.open(branch, endpoint.clone()).await?;
+                if opened != endpoint {
+                    tracing::warn!(endpoint = %endpoint.name, "its address was taken; it has a new one");
+                    self.catalog.commit(&[Write::Endpoint(opened)]).await?;
                 }
-                self.hand_out_passwords(branch).await;
             }
+            self.hand_out_passwords(branch).await;
         }
         Ok(())
     }
@@ -153,6 +162,7 @@ impl Control {
 
     async fn project_record(&self, name: &ProjectName) -> Result<ProjectRecord, ApiError> {
         let project = self.catalog.project(name).await?;
+        let project = project.filter(ProjectRecord::is_live);
         project.ok_or_else(|| ApiError::not_found("project"))
     }
 

@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use lakebase_api::ProjectName;
 use tokio_util::sync::CancellationToken;
 
 use super::{Control, family};
 use crate::error::ApiError;
 use crate::model::branch::{self, Due};
+use crate::model::project;
 use crate::model::record::ProjectRecord;
 
 /// How long an operation can be asked for.
@@ -36,13 +38,20 @@ pub(crate) async fn sweep(control: Arc<Control>, stop: CancellationToken) {
 impl Control {
     async fn sweep_once(self: &Arc<Self>, forget_at: &mut DateTime<Utc>) -> Result<(), ApiError> {
         for project in self.catalog.projects().await? {
+            let name = project.name.clone();
+            if !project.is_live() {
+                if project::is_due(&project, self.clock.now()) {
+                    let purge = |control: Arc<Self>| async move { control.purge_if_due(&project.name).await };
+                    self.change(name, purge).await?;
+                }
+                continue;
+            }
             let branches = self.catalog.branches(&project.name).await?;
             let (now, family) = (self.clock.now(), family(&project, &branches));
             if branches
                 .iter()
                 .any(|branch| branch::due(&family, branch, now).is_some())
             {
-                let name = project.name.clone();
                 let sweep = |control: Arc<Self>| async move { control.sweep_project(&project).await };
                 self.change(name, sweep).await?;
             }
@@ -53,6 +62,15 @@ impl Control {
             *forget_at = now + FORGET_PERIOD;
         }
         Ok(())
+    }
+
+    /// Looks again, now that no change is under way: it may have been brought back.
+    async fn purge_if_due(&self, name: &ProjectName) -> Result<(), ApiError> {
+        let project = self.catalog.project(name).await?;
+        match project.filter(|project| project::is_due(project, self.clock.now())) {
+            Some(project) => self.purge_project(&project, Vec::new()).await,
+            None => Ok(()),
+        }
     }
 
     /// Looks again, now that no change is under way, and does what is due.

@@ -110,7 +110,7 @@ async fn a_fork_has_the_data_and_goes_its_own_way() {
     let (engine, root) = with_root(&scratch).await;
     execute(&engine, &root, "CREATE TABLE t AS SELECT 1::bigint AS n").await;
     let fork = engine
-        .fork(&root, &key("br-child"), Durability::Ephemeral)
+        .fork(&root, &key("br-child"), Durability::Ephemeral, None)
         .await
         .expect("forked");
     assert!(fork.lsn.contains('/'), "{fork:?}");
@@ -123,7 +123,12 @@ async fn a_fork_has_the_data_and_goes_its_own_way() {
     assert_eq!(number(&engine, &root, "SELECT sum(n)::bigint FROM t").await, 11);
     assert!(engine.sizes(&root).await.expect("measured").logical > 1_000_000);
     let grandchild = engine
-        .fork(&key("br-child"), &key("br-grandchild"), Durability::Ephemeral)
+        .fork(
+            &key("br-child"),
+            &key("br-grandchild"),
+            Durability::Ephemeral,
+            None,
+        )
         .await;
     grandchild.expect("forked");
     assert_eq!(
@@ -177,7 +182,7 @@ async fn forks_of_a_source_under_write_load_are_consistent() {
     for n in 0..10 {
         let child = key(&format!("br-child-{n}"));
         engine
-            .fork(&root, &child, Durability::Ephemeral)
+            .fork(&root, &child, Durability::Ephemeral, None)
             .await
             .expect("forked");
         assert_eq!(
@@ -230,7 +235,7 @@ async fn a_source_that_sleeps_is_forked_asleep() {
     execute(&engine, &root, "CREATE TABLE t AS SELECT 7::bigint AS n").await;
     engine.shutdown().await;
     let fork = engine
-        .fork(&root, &key("br-child"), Durability::Ephemeral)
+        .fork(&root, &key("br-child"), Durability::Ephemeral, None)
         .await
         .expect("forked");
     assert!(fork.lsn.contains('/'), "{fork:?}");
@@ -280,7 +285,7 @@ async fn what_no_branch_owns_is_removed_at_the_start_and_its_compute_stopped() {
     let scratch = Scratch::new();
     let (engine, root) = with_root(&scratch).await;
     engine
-        .fork(&root, &key("br-orphan"), Durability::Ephemeral)
+        .fork(&root, &key("br-orphan"), Durability::Ephemeral, None)
         .await
         .expect("forked");
     drop(engine.connect(&key("br-orphan")).await.expect("it wakes"));
@@ -306,7 +311,7 @@ async fn a_killed_postmaster_comes_back_with_its_data() {
     let scratch = Scratch::new();
     let (engine, root) = with_root(&scratch).await;
     engine
-        .fork(&root, &key("br-child"), Durability::Ephemeral)
+        .fork(&root, &key("br-child"), Durability::Ephemeral, None)
         .await
         .expect("forked");
     execute(
@@ -332,7 +337,7 @@ async fn an_idle_compute_is_suspended_and_a_used_one_is_not() {
     let engine = scratch.open_with(Duration::from_millis(10)).await;
     engine.create_root(&key("br-root"), CREATOR).await.expect("made");
     engine
-        .fork(&key("br-root"), &key("br-used"), Durability::Ephemeral)
+        .fork(&key("br-root"), &key("br-used"), Durability::Ephemeral, None)
         .await
         .expect("forked");
     let (session, connection) = open(&engine, &key("br-used")).await;
@@ -425,7 +430,7 @@ async fn a_failed_copy_leaves_nothing() {
     let pgdata = scratch.dir.path().join("data/projects/shop/br-root/pgdata");
     std::os::unix::fs::symlink("/elsewhere", pgdata.join("pg_tblspc/16400")).expect("linked");
     let error = engine
-        .fork(&root, &key("br-child"), Durability::Ephemeral)
+        .fork(&root, &key("br-child"), Durability::Ephemeral, None)
         .await
         .expect_err("it has a tablespace");
     assert!(

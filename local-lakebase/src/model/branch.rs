@@ -101,7 +101,7 @@ pub(crate) fn create(
     let expire_time = expiration(spec, now, now, limits)?
         .ok_or_else(|| ApiError::invalid("Expiration must be specified when creating a branch"))?;
     let source = Box::new(source(family, spec)?.clone());
-    check_point_in_time(spec)?;
+    check_point_in_time(&source, spec, now)?;
     let branch = BranchRecord {
         source_uid: Some(source.uid.clone()),
         source_name: Some(source.name.to_string()),
@@ -277,15 +277,20 @@ fn check_source(source: &BranchRecord) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// Local Lakebase keeps no history to fork from. A whole minute fails as it does on the real service.
-fn check_point_in_time(spec: &BranchSpec) -> Result<(), ApiError> {
-    match (spec.source_branch_time, &spec.source_branch_lsn) {
-        (None, None) => Ok(()),
-        (Some(time), _) if time.second() == 0 && time.nanosecond() == 0 => Err(ApiError::internal()),
-        _ => Err(ApiError::not_implemented(
-            "Local Lakebase can only fork the present state of a branch: \
-             leave out source_branch_time and source_branch_lsn",
+/// Whether the branch was as it is at that time, its data tell. A whole minute fails as it does on the real service.
+fn check_point_in_time(source: &BranchRecord, spec: &BranchSpec, now: DateTime<Utc>) -> Result<(), ApiError> {
+    if spec.source_branch_lsn.is_some() {
+        return Err(ApiError::not_implemented(
+            "Local Lakebase cannot fork a branch at a place in its log: leave out source_branch_lsn",
+        ));
+    }
+    match spec.source_branch_time {
+        Some(time) if time.second() == 0 && time.nanosecond() == 0 => Err(ApiError::internal()),
+        Some(time) if time > now => Err(ApiError::invalid("source_branch_time must not be in the future")),
+        Some(time) if time < source.create_time => Err(ApiError::bad_request(
+            "source_branch_time is before the creation of the branch",
         )),
+        _ => Ok(()),
     }
 }
 

@@ -35,13 +35,10 @@ pub(crate) fn create(
         .filter(|id| !id.is_empty())
         .ok_or_else(|| ApiError::required("endpoint_id"))?;
     match &spec.endpoint_type {
-        Some(EndpointType::ReadWrite) if replace_existing && id == existing.name.id() => {
-            let set = MASK.iter().copied().filter(|path| *path != "spec.suspension");
-            let set: Vec<_> = set
-                .filter(|path| only(path, spec) != EndpointSpec::default())
-                .collect();
-            update(existing, spec, &set, now)
-        }
+        Some(EndpointType::ReadWrite) if replace_existing && id == existing.name.id() => Ok(EndpointRecord {
+            update_time: now,
+            ..born(existing, spec)?
+        }),
         Some(EndpointType::ReadWrite) => Err(ApiError::bad_request("read_write endpoint already exists")),
         Some(EndpointType::ReadOnly) => Err(ApiError::not_implemented(
             "Local Lakebase has no read-only endpoints",
@@ -51,6 +48,15 @@ pub(crate) fn create(
         }
         None => Err(ApiError::required("endpoint.spec.endpoint_type")),
     }
+}
+
+/// Decides what the endpoint that a project is born with is like.
+pub(crate) fn born(draft: &EndpointRecord, spec: &EndpointSpec) -> Result<EndpointRecord, ApiError> {
+    let set = MASK.iter().copied().filter(|path| *path != "spec.suspension");
+    let set: Vec<_> = set
+        .filter(|path| only(path, spec) != EndpointSpec::default())
+        .collect();
+    update(draft, spec, &set, draft.create_time)
 }
 
 /// Decides what a PATCH makes of an endpoint.

@@ -31,6 +31,17 @@ pub(crate) struct ProjectRecord {
     pub(crate) update_time: DateTime<Utc>,
     /// Whether passwords that the service made open its endpoints.
     pub(crate) enable_pg_native_login: bool,
+    /// In JSON.
+    pub(crate) custom_tags: String,
+    pub(crate) budget_policy_id: Option<String>,
+    pub(crate) delete_time: Option<DateTime<Utc>>,
+    pub(crate) purge_time: Option<DateTime<Utc>>,
+}
+
+impl ProjectRecord {
+    pub(crate) fn is_live(&self) -> bool {
+        self.delete_time.is_none()
+    }
 }
 
 /// Where a branch is in its life here.

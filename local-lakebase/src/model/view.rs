@@ -29,9 +29,12 @@ pub(crate) fn project(record: &ProjectRecord) -> Project {
         uid: Some(record.uid.clone()),
         create_time: Some(record.create_time),
         update_time: Some(record.update_time),
-        delete_time: None,
-        purge_time: None,
+        delete_time: record.delete_time,
+        purge_time: record.purge_time,
         status: ProjectStatus {
+            // Written by ourselves; a project is shown even if they cannot be read.
+            custom_tags: serde_json::from_str(&record.custom_tags).unwrap_or_default(),
+            budget_policy_id: record.budget_policy_id.clone(),
             project_id: Some(record.name.id().to_owned()),
             display_name: Some(record.display_name.clone()),
             owner: Some(record.owner.clone()),

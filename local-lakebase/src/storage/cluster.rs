@@ -3,6 +3,7 @@
 use super::layout::{Layout, PORT};
 use crate::engine::{BranchKey, Durability, EngineError};
 use crate::postgres::{Postgres, RunAs};
+use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use std::fs;
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -21,6 +22,7 @@ pub(crate) const OWNER: &str = "cloud_admin";
 
 /// Settings for many small computes on one machine; each is there for a reason that was measured.
 ///
+/// `track_commit_timestamp`: tells since when a branch is as it is, for forks of a point in time; ten bytes a transaction.
 /// `wal_level=replica` and the slots: a fork is a backup. `fsync` stands apart, because it depends on the branch.
 /// `syncfs`: the stock start flushes a thousand files one by one.
 const SETTINGS: &str = "\
@@ -38,6 +40,7 @@ wal_buffers = 256kB
 max_wal_size = 256MB
 min_wal_size = 32MB
 full_page_writes = on
+track_commit_timestamp = on
 synchronous_commit = on
 autovacuum_max_workers = 1
 jit = off
@@ -113,11 +116,23 @@ pub(crate) fn write_settings_for(
     })
 }
 
-/// The place in the log where a cluster was stopped in order, so that its files are all there is. `None` if it was not.
-pub(crate) async fn end_of_log(postgres: &Postgres, pgdata: &Path) -> Result<Option<String>, EngineError> {
+/// Where and when a cluster was stopped in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct EndOfLog {
+    /// The place in its log.
+    pub(crate) lsn: String,
+    /// Not before that, to the second.
+    pub(crate) time: DateTime<Utc>,
+}
+
+/// The end of a cluster that was stopped in order, so that its files are all there is. `None` if it was not.
+pub(crate) async fn end_of_log(postgres: &Postgres, pgdata: &Path) -> Result<Option<EndOfLog>, EngineError> {
     let mut command = program(postgres, "pg_controldata", RunAs::Us);
     let output = run("pg_controldata", command.arg(pgdata)).await?;
-    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(parse_end(&String::from_utf8_lossy(&output.stdout)))
+}
+
+fn parse_end(text: &str) -> Option<EndOfLog> {
     let field = |wanted: &str| {
         let mut fields = text.lines().filter_map(|line| line.split_once(':'));
         fields
@@ -125,9 +140,12 @@ pub(crate) async fn end_of_log(postgres: &Postgres, pgdata: &Path) -> Result<Opt
             .map(|(_, value)| value.trim())
     };
     let is_shut_down = field("Database cluster state") == Some("shut down");
-    Ok(field("Latest checkpoint location")
-        .filter(|_| is_shut_down)
-        .map(str::to_owned))
+    // In the language and time zone that our programs are given, and without fractions.
+    let time = NaiveDateTime::parse_from_str(field("Time of latest checkpoint")?, "%a %b %e %H:%M:%S %Y");
+    is_shut_down.then_some(EndOfLog {
+        lsn: field("Latest checkpoint location")?.to_owned(),
+        time: time.ok()?.and_utc() + TimeDelta::seconds(1),
+    })
 }
 
 /// One of PostgreSQL's programs, in an environment of its own.
@@ -154,4 +172,22 @@ async fn run(name: &'static str, command: &mut Command) -> Result<Output, Engine
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Err(EngineError::Program { program: name, said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_log_is_read_if_it_was_in_order() {
+        let text = "Database cluster state:               shut down\n\
+                    Latest checkpoint location:           0/46AE1B8\n\
+                    Time of latest checkpoint:            Mon Nov  2 09:05:07 2026\n";
+        let end = parse_end(text).expect("it was in order");
+        assert_eq!(
+            (end.lsn.as_str(), end.time.to_rfc3339()),
+            ("0/46AE1B8", "2026-11-02T09:05:08+00:00".into())
+        );
+        assert_eq!(parse_end(&text.replace("shut down", "in production")), None);
+    }
 }

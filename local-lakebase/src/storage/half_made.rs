@@ -6,8 +6,8 @@ use crate::engine::{Durability, EngineError};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long the threads that still copy may take to notice that nobody waits for them.
@@ -19,6 +19,8 @@ const POLL: Duration = Duration::from_millis(5);
 pub(crate) struct HalfMade {
     path: PathBuf,
     abandoned: Arc<AtomicBool>,
+    /// Whether it has got its name. Held while that happens, so that a caller who goes away meanwhile knows what to remove.
+    published: Arc<Mutex<Option<PathBuf>>>,
     /// Whether nothing is left to remove.
     is_settled: bool,
 }
@@ -31,6 +33,7 @@ impl HalfMade {
         Self {
             path: path.with_file_name(name),
             abandoned: Arc::default(),
+            published: Arc::default(),
             is_settled: false,
         }
     }
@@ -48,11 +51,17 @@ impl HalfMade {
     /// Gives it its name. What is to outlive the power is flushed to disk first: nobody else does so later.
     pub(crate) async fn publish(mut self, path: &Path, durability: Durability) -> Result<(), EngineError> {
         let (half, whole) = (self.path.clone(), path.to_owned());
+        let (published, abandoned) = (self.published.clone(), self.abandoned.clone());
         let publish = move || {
             if durability == Durability::Durable {
                 flush(&half)?;
             }
+            let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
+            if abandoned.load(Ordering::Relaxed) {
+                return Err(io::Error::other("nobody waits for it"));
+            }
             fs::rename(&half, &whole)?;
+            *published = Some(whole.clone());
             File::open(whole.parent().unwrap_or(&whole))?.sync_all()
         };
         let published = blocking(publish).await;
@@ -80,8 +89,11 @@ impl Drop for HalfMade {
     fn drop(&mut self) {
         if !self.is_settled {
             self.abandoned.store(true, Ordering::Relaxed);
-            let path = self.path.clone();
-            std::thread::spawn(move || remove(&path));
+            let (path, published) = (self.path.clone(), self.published.clone());
+            std::thread::spawn(move || {
+                let published = published.lock().unwrap_or_else(PoisonError::into_inner).take();
+                remove(&published.unwrap_or(path));
+            });
         }
     }
 }

@@ -33,10 +33,11 @@ pub(crate) async fn copy_live(
             skip: Skip::Live,
             abandoned,
         };
-        backup(&mut session, copying).await
+        let lsn = backup(&mut session, copying).await?;
+        session.close().await?;
+        Ok(lsn)
     })
     .await?;
-    session.close().await?;
     Ok(lsn)
 }
 

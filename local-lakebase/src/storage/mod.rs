@@ -12,7 +12,7 @@ mod space;
 mod tree;
 
 pub(crate) use cluster::{
-    INITDB, OWNER, end_of_log, init_cluster, program, write_settings, write_settings_for,
+    EndOfLog, INITDB, OWNER, end_of_log, init_cluster, program, write_settings, write_settings_for,
 };
 pub(crate) use half_made::HalfMade;
 pub(crate) use layout::{Layout, PORT, socket};

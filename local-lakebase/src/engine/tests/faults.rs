@@ -65,7 +65,7 @@ async fn a_branch_that_is_deleted_is_not_woken_again() {
     for round in 0..6 {
         let child = key(&format!("br-child-{round}"));
         engine
-            .fork(&root, &child, Durability::Ephemeral)
+            .fork(&root, &child, Durability::Ephemeral, None)
             .await
             .expect("forked");
         let mut callers = tokio::task::JoinSet::new();
@@ -105,7 +105,7 @@ async fn a_fork_whose_caller_goes_away_leaves_nothing() {
             engine.shutdown().await;
         }
         for patience in [1, 5, 15, 30, 60] {
-            let fork = engine.fork(&root, &child, Durability::Ephemeral);
+            let fork = engine.fork(&root, &child, Durability::Ephemeral, None);
             if let Ok(forked) = tokio::time::timeout(Duration::from_millis(patience), fork).await {
                 forked.expect("forked");
                 engine.delete(&child).await.expect("deleted");
@@ -114,7 +114,7 @@ async fn a_fork_whose_caller_goes_away_leaves_nothing() {
         }
     }
     engine
-        .fork(&root, &child, Durability::Ephemeral)
+        .fork(&root, &child, Durability::Ephemeral, None)
         .await
         .expect("the name is free");
     assert_eq!(number(&engine, &child, "SELECT 1::bigint").await, 1);
@@ -153,7 +153,7 @@ async fn a_source_that_dies_under_a_fork_is_forked_all_the_same() {
     let child = key("br-child");
     let forking = {
         let (engine, root, child) = (engine.clone(), root.clone(), child.clone());
-        tokio::spawn(async move { engine.fork(&root, &child, Durability::Ephemeral).await })
+        tokio::spawn(async move { engine.fork(&root, &child, Durability::Ephemeral, None).await })
     };
     let has_begun = || {
         scratch

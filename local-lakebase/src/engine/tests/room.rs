@@ -20,7 +20,7 @@ async fn the_compute_that_was_used_least_lately_makes_room() {
     engine.create_root(&root, CREATOR).await.expect("made");
     for child in [&first, &second] {
         engine
-            .fork(&root, child, Durability::Ephemeral)
+            .fork(&root, child, Durability::Ephemeral, None)
             .await
             .expect("forked");
     }
@@ -101,7 +101,9 @@ async fn a_disk_without_room_refuses_a_fork_and_keeps_no_debris() {
     let size = free(&scratch).saturating_sub(left);
     fs::write(&filler, vec![1; usize::try_from(size).expect("it fits")]).expect("filled");
 
-    let refused = engine.fork(&root, &key("br-child"), Durability::Ephemeral).await;
+    let refused = engine
+        .fork(&root, &key("br-child"), Durability::Ephemeral, None)
+        .await;
     assert!(
         matches!(refused, Err(EngineError::NoRoom { needed, free }) if needed > free),
         "{refused:?}"
@@ -110,7 +112,9 @@ async fn a_disk_without_room_refuses_a_fork_and_keeps_no_debris() {
     execute(&engine, &root, "CREATE TABLE t AS SELECT 1").await;
 
     fs::remove_file(&filler).expect("removed");
-    let forked = engine.fork(&root, &key("br-child"), Durability::Ephemeral).await;
+    let forked = engine
+        .fork(&root, &key("br-child"), Durability::Ephemeral, None)
+        .await;
     forked.expect("there is room again");
     engine.shutdown().await;
 }
@@ -144,7 +148,9 @@ async fn a_disk_that_fills_up_under_a_copy_keeps_no_debris() {
             }
         }
     });
-    let forked = engine.fork(&root, &key("br-child"), Durability::Ephemeral).await;
+    let forked = engine
+        .fork(&root, &key("br-child"), Durability::Ephemeral, None)
+        .await;
     filling.join().expect("filled");
     // The source may have died of it too; then the copy was tried again.
     let refused = matches!(forked, Err(EngineError::Copy(_) | EngineError::NoRoom { .. }));
@@ -156,7 +162,9 @@ async fn a_disk_that_fills_up_under_a_copy_keeps_no_debris() {
         1,
         "the source goes on"
     );
-    let again = engine.fork(&root, &key("br-again"), Durability::Ephemeral).await;
+    let again = engine
+        .fork(&root, &key("br-again"), Durability::Ephemeral, None)
+        .await;
     again.expect("there is room again");
     engine.shutdown().await;
 }
@@ -181,7 +189,7 @@ async fn branches_share_blocks_where_the_file_system_can() {
         let before = free(&scratch);
         let child = key("br-child");
         engine
-            .fork(&root, &child, Durability::Ephemeral)
+            .fork(&root, &child, Durability::Ephemeral, None)
             .await
             .expect("forked");
         let sizes = engine.sizes(&child).await.expect("measured");

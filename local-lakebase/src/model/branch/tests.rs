@@ -212,7 +212,7 @@ fn the_source_must_exist_in_the_same_project() {
 }
 
 #[test]
-fn the_past_cannot_be_forked() {
+fn a_time_that_cannot_be_had_is_refused_and_another_is_left_to_the_data() {
     let at = |time: &str| BranchSpec {
         source_branch_time: Some(time.parse().unwrap()),
         ..no_expiry()
@@ -224,8 +224,21 @@ fn the_past_cannot_be_forked() {
         "INTERNAL_ERROR",
         text,
     );
-    let error = created(&[root()], &at("2026-08-01T09:00:00.001Z")).unwrap_err();
-    assert_eq!((error.status, error.code), (501, "NOT_IMPLEMENTED"));
+    let error = created(&[root()], &at("1969-08-01T09:00:00.001Z")).unwrap_err();
+    assert_eq!((error.status, error.code), (400, "BAD_REQUEST"));
+    let error = created(&[root()], &at("2999-08-01T09:00:00.001Z")).unwrap_err();
+    assert_eq!((error.status, error.code), (400, "INVALID_PARAMETER_VALUE"));
+    let lsn = BranchSpec {
+        source_branch_lsn: Some("0/16B3748".to_owned()),
+        ..no_expiry()
+    };
+    assert_eq!(created(&[root()], &lsn).unwrap_err().status, 501);
+    let old = BranchRecord {
+        create_time: root().create_time - chrono::TimeDelta::hours(1),
+        ..root()
+    };
+    let time = root().create_time - chrono::TimeDelta::milliseconds(1);
+    assert!(created(&[old], &at(&time.to_rfc3339())).is_ok());
 }
 
 #[test]
