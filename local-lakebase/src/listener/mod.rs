@@ -14,13 +14,12 @@ mod wrong;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lakebase_api::EndpointName;
 use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -94,7 +93,8 @@ struct House {
 struct Door {
     endpoint: EndpointName,
     branch: BranchKey,
-    disabled: AtomicBool,
+    /// Whether it turns everybody away, also those who are in.
+    disabled: watch::Sender<bool>,
     /// Ends its sessions and its listener.
     closing: CancellationToken,
     /// Its address is free again.
@@ -128,7 +128,7 @@ impl Listeners {
         let door = Arc::new(Door {
             endpoint: opening.endpoint,
             branch: opening.branch,
-            disabled: AtomicBool::new(opening.disabled),
+            disabled: watch::Sender::new(opening.disabled),
             closing: self.0.stop.child_token(),
             closed: CancellationToken::new(),
         });
@@ -149,10 +149,10 @@ impl Listeners {
         }
     }
 
-    /// Makes a door refuse new sessions, or accept them again.
+    /// Makes a door end its sessions and refuse new ones, or accept them again.
     pub(crate) fn set_disabled(&self, endpoint: &EndpointName, disabled: bool) {
         if let Some(door) = self.door(endpoint) {
-            door.disabled.store(disabled, Ordering::Relaxed);
+            door.disabled.send_replace(disabled);
         }
     }
 
@@ -214,6 +214,18 @@ impl Listeners {
 
     fn with_doors<T>(&self, act: impl FnOnce(&mut HashMap<EndpointName, Arc<Door>>) -> T) -> T {
         act(&mut self.0.doors.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Door {
+    /// Returns when nobody may be in any more.
+    async fn shut(&self) {
+        let mut disabled = self.disabled.subscribe();
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            // The sender lives as long as the door.
+            _ = disabled.wait_for(|disabled| *disabled) => {}
+        }
     }
 }
 

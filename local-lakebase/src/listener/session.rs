@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -63,7 +62,7 @@ pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemap
     if let Ok(Some(guest)) = arrived {
         let door = guest.door.clone();
         tokio::select! {
-            () = door.closing.cancelled() => {}
+            () = door.shut() => {}
             () = host(guest, &porch) => {}
         }
     }
@@ -144,7 +143,7 @@ async fn identify(stream: &mut TlsStream<TcpStream>, porch: &Porch) -> Result<(S
         let text = format!("password authentication failed for user \"{}\"", startup.user);
         return Err(Refusal::Say(WRONG_PASSWORD, text));
     };
-    if door.disabled.load(Ordering::Relaxed) {
+    if *door.disabled.borrow() {
         let text = "the endpoint is disabled and cannot be woken by a connection";
         return Err(Refusal::Say("57P03", text.to_owned()));
     }
