@@ -51,9 +51,15 @@ pub use resource::endpoint::{
     DEFAULT_PORT, Endpoint, EndpointGroup, EndpointHosts, EndpointPage, EndpointSpec, EndpointState,
     EndpointStatus, EndpointType,
 };
-pub use resource::name::{BranchName, DatabaseName, EndpointName, NameError, OperationName, ProjectName};
+pub use resource::name::{
+    BranchName, DatabaseName, EndpointName, NameError, OperationName, ProjectName, RoleName,
+};
 pub use resource::operation::{Operation, OperationError};
 pub use resource::project::{DefaultEndpointSettings, Project, ProjectPage, ProjectSpec, ProjectStatus};
+pub use resource::role::{
+    AuthMethod, IdentityType, MembershipRole, Role, RoleAttributes, RoleAttributesSpec, RolePage,
+    RolePassword, RoleSpec, RoleStatus,
+};
 pub use resource::user::User;
 pub use resource::{Empty, SpecBody};
 pub use server_error::ServerError;

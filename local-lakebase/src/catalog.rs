@@ -1,6 +1,8 @@
 //! What survives a restart: the only user of SQL here. It keeps no secret and no rule; what may be written is decided
 //! before it gets here.
 
+mod roles;
+
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,7 +14,7 @@ use lakebase_api::{BranchName, EndpointName, ProjectName};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{SqliteConnection, SqlitePool};
 
-use crate::model::record::{BranchRecord, EndpointRecord, ProjectRecord};
+use crate::model::record::{BranchRecord, DatabaseRecord, EndpointRecord, ProjectRecord, RoleRecord};
 use crate::private_file;
 
 /// Says that the catalog cannot be read or written.
@@ -31,9 +33,19 @@ pub(crate) enum Write {
     Project(ProjectRecord),
     Branch(BranchRecord),
     Endpoint(EndpointRecord),
+    Role(RoleRecord),
+    Database(DatabaseRecord),
     Operation(OperationRow),
-    /// Forgets a branch and its endpoint.
+    /// Gives a child the roles and databases of its source.
+    Inherit {
+        source_uid: String,
+        child_uid: String,
+        new_passwords: bool,
+    },
+    /// Forgets a branch and all in it.
     RemoveBranch(String),
+    RemoveRole(RoleRecord),
+    RemoveDatabase(DatabaseRecord),
     /// Forgets a project and all in it.
     RemoveProject(ProjectName),
 }
@@ -166,25 +178,37 @@ impl Catalog {
     pub(crate) async fn commit(&self, writes: &[Write]) -> Result<(), CatalogError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         for write in writes {
-            match write {
-                Write::Project(project) => save_project(&mut transaction, project).await?,
-                Write::Branch(branch) => save_branch(&mut transaction, branch).await?,
-                Write::Endpoint(endpoint) => save_endpoint(&mut transaction, endpoint).await?,
-                Write::Operation(operation) => save_operation(&mut transaction, operation).await?,
-                Write::RemoveBranch(uid) => {
-                    let sql = "DELETE FROM branch WHERE uid = ?";
-                    sqlx::query(sql).bind(uid).execute(&mut *transaction).await?;
-                }
-                Write::RemoveProject(name) => {
-                    let sql = "DELETE FROM project WHERE name = ?";
-                    sqlx::query(sql)
-                        .bind(name.as_str())
-                        .execute(&mut *transaction)
-                        .await?;
-                }
-            }
+            save(&mut transaction, write).await?;
         }
         Ok(transaction.commit().await?)
+    }
+}
+
+async fn save(db: &mut SqliteConnection, write: &Write) -> Result<(), sqlx::Error> {
+    match write {
+        Write::Project(project) => save_project(db, project).await,
+        Write::Branch(branch) => save_branch(db, branch).await,
+        Write::Endpoint(endpoint) => save_endpoint(db, endpoint).await,
+        Write::Role(role) => roles::save_role(db, role).await,
+        Write::Database(database) => roles::save_database(db, database).await,
+        Write::Operation(operation) => save_operation(db, operation).await,
+        Write::Inherit {
+            source_uid,
+            child_uid,
+            new_passwords,
+        } => roles::inherit(db, source_uid, child_uid, *new_passwords).await,
+        Write::RemoveBranch(uid) => {
+            let sql = "DELETE FROM branch WHERE uid = ?";
+            sqlx::query(sql).bind(uid).execute(db).await.map(drop)
+        }
+        Write::RemoveProject(name) => {
+            let sql = "DELETE FROM project WHERE name = ?";
+            sqlx::query(sql).bind(name.as_str()).execute(db).await.map(drop)
+        }
+        Write::RemoveRole(role) => roles::remove_role(db, &role.branch_uid, &role.id).await,
+        Write::RemoveDatabase(database) => {
+            roles::remove_database(db, &database.branch_uid, &database.id).await
+        }
     }
 }
 
@@ -197,8 +221,8 @@ fn private(file: &Path) -> io::Result<()> {
 
 async fn save_project(db: &mut SqliteConnection, project: &ProjectRecord) -> Result<(), sqlx::Error> {
     let sql = "INSERT INTO project (name, uid, display_name, owner, pg_version, default_branch, \
-               retention_seconds, suspend_seconds, min_cu, max_cu, create_time, update_time) \
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+               retention_seconds, suspend_seconds, min_cu, max_cu, create_time, update_time, enable_pg_native_login) \
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let query = sqlx::query(sql)
         .bind(project.name.as_str())
         .bind(&project.uid)
@@ -211,7 +235,8 @@ async fn save_project(db: &mut SqliteConnection, project: &ProjectRecord) -> Res
         .bind(project.min_cu)
         .bind(project.max_cu)
         .bind(project.create_time)
-        .bind(project.update_time);
+        .bind(project.update_time)
+        .bind(project.enable_pg_native_login);
     query.execute(db).await.map(drop)
 }
 

@@ -1,6 +1,10 @@
 //! Branches as PostgreSQL: the facade over data directories (`storage`) and postmasters (`compute`). Knows nothing of HTTP,
 //! projects' rules or tokens.
 
+mod roles;
+
+pub(crate) use self::roles::{RoleAttributes, RoleShape};
+
 use crate::compute::{self, Computes, Session, sql};
 use crate::postgres::{Postgres, RunAs};
 pub(crate) use crate::storage::Sizes;
@@ -154,6 +158,9 @@ pub(crate) enum EngineError {
         /// What it said.
         said: String,
     },
+    /// PostgreSQL will not do what was asked for; the text is its own.
+    #[error("{0}")]
+    Refused(String),
     /// A compute refused a statement.
     #[error("cannot use the compute")]
     Sql(#[from] sqlx::Error),

@@ -1,15 +1,23 @@
 //! Who may call the API: the one person of this machine, by an access token that lies in a file only they can read,
-//! or by a client id and secret exchanged for short-lived tokens.
+//! and a client of theirs, by id and secret exchanged for short-lived tokens, which is a service principal of its own.
 
 use std::io;
 use std::path::Path;
 
+use lakebase_api::IdentityType;
 use rand::distr::{Alphanumeric, SampleString};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::private_file;
+
+/// Who calls: the name that is also their role in PostgreSQL, and what kind of identity that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    pub(crate) name: String,
+    pub(crate) identity_type: IdentityType,
+}
 
 /// The access token, as a tool is given it, and the client that may ask for others.
 #[derive(Debug)]
@@ -46,6 +54,24 @@ impl Identity {
     /// Says whether this is the access token, in a time that does not depend on how much of it is right.
     pub(crate) fn is_token(&self, given: &str) -> bool {
         same(given, self.token.expose_secret())
+    }
+
+    /// Returns the caller of this name: the person, or the client, which is a service principal named after its id.
+    pub(crate) fn caller(&self, name: &str) -> Option<Caller> {
+        let is_known = name == self.user_name || name == self.client_id;
+        is_known.then(|| Caller {
+            name: name.to_owned(),
+            identity_type: self.type_of(name),
+        })
+    }
+
+    /// Returns what kind of identity the owner of something is.
+    pub(crate) fn type_of(&self, name: &str) -> IdentityType {
+        if name == self.client_id {
+            IdentityType::ServicePrincipal
+        } else {
+            IdentityType::User
+        }
     }
 
     /// Returns the client's id and secret.

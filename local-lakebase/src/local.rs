@@ -100,7 +100,7 @@ pub struct LocalLakebase {
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Held as long as this directory is ours.
-    _lock: File,
+    lock: File,
 }
 
 impl LocalLakebase {
@@ -152,7 +152,7 @@ impl LocalLakebase {
             control,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            _lock: lock,
+            lock,
         };
         local.bring_back().await?;
         local.spawn(api);
@@ -232,6 +232,10 @@ impl Drop for LocalLakebase {
     fn drop(&mut self) {
         self.stop.cancel();
         self.control.listeners.hang_up();
+        // A program that is being started holds a copy of every file until it is itself, and with it this lock.
+        if let Err(error) = self.lock.unlock() {
+            tracing::debug!(%error, "the lock goes with its file");
+        }
     }
 }
 

@@ -111,10 +111,22 @@ impl Signer {
         claims.stamp.is_good(now).then_some(claims)
     }
 
-    /// Says whether this is an access token that we made and that is good now.
-    pub(crate) fn is_api_token(&self, token: &str, now: DateTime<Utc>) -> bool {
-        self.decode::<ApiClaims>(token, FOR_API)
-            .is_some_and(|claims| claims.stamp.is_good(now))
+    /// Returns whom an access token was made for; none if it is not one that we made and that is good now.
+    pub(crate) fn read_api_token(&self, token: &str, now: DateTime<Utc>) -> Option<String> {
+        let claims: ApiClaims = self.decode(token, FOR_API)?;
+        claims.stamp.is_good(now).then_some(claims.sub)
+    }
+
+    /// Makes the password of a role. The same role and nonce have the same password for as long as the key lives, so
+    /// nothing secret needs to be remembered. What is signed has blanks, which no token has.
+    pub(crate) fn native_password(
+        &self,
+        role: &str,
+        nonce: &str,
+    ) -> Result<SecretString, jsonwebtoken::errors::Error> {
+        let message = format!("password of role {nonce} {role}");
+        let signed = jsonwebtoken::crypto::sign(message.as_bytes(), &self.sign, Algorithm::HS256);
+        signed.map(SecretString::from)
     }
 
     fn encode(&self, claims: &impl Serialize) -> Result<SecretString, jsonwebtoken::errors::Error> {
@@ -216,9 +228,29 @@ mod tests {
     fn a_password_is_no_access_token_and_the_other_way_round() {
         let signer = signer();
         let access = signer.api_token("jane@localhost", hour()).unwrap();
-        assert!(signer.is_api_token(access.expose_secret(), NOW));
-        assert!(!signer.is_api_token(access.expose_secret(), NOW + HOUR));
+        let read = |token: &SecretString, now| signer.read_api_token(token.expose_secret(), now);
+        assert_eq!(read(&access, NOW).as_deref(), Some("jane@localhost"));
+        assert_eq!(read(&access, NOW + HOUR), None);
         assert!(signer.read_database_token(access.expose_secret(), NOW).is_none());
-        assert!(!signer.is_api_token(password(&signer).expose_secret(), NOW));
+        assert_eq!(read(&password(&signer), NOW), None);
+    }
+
+    #[test]
+    fn a_native_password_depends_on_key_role_and_nonce() {
+        let (ours, other) = (signer(), signer());
+        let of = |signer: &Signer, role, nonce| {
+            let password = signer.native_password(role, nonce).unwrap();
+            password.expose_secret().to_owned()
+        };
+        let password = of(&ours, "app", "n1");
+        assert_eq!(password, of(&ours, "app", "n1"));
+        assert!(password.len() > 40, "256 bits");
+        for another in [
+            of(&other, "app", "n1"),
+            of(&ours, "ann", "n1"),
+            of(&ours, "app", "n2"),
+        ] {
+            assert_ne!(password, another);
+        }
     }
 }

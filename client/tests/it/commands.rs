@@ -166,7 +166,10 @@ fn worktrees_are_listed_as_a_tree() {
     assert!(lines[0].starts_with("BRANCH"), "{text}");
     assert_eq!(lines[1], "production");
     assert!(lines[2].starts_with("└─ jane-main  ready  in "), "{text}");
-    let end = format!("7.8 MB  owned      {} (here)", scene.root().display());
+    let end = format!(
+        "7.8 MB (1.0 MB own)  owned      {} (here)",
+        scene.root().display()
+    );
     assert!(lines[2].ends_with(&end), "{text}");
 }
 

@@ -1,5 +1,6 @@
 //! Databases of a branch. The id in the name is not the name PostgreSQL knows; that is `status.postgres_database`.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::name::{BranchName, DatabaseName};
@@ -15,6 +16,12 @@ pub struct Database {
     /// The branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<BranchName>,
+    /// When it was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_time: Option<DateTime<Utc>>,
+    /// When it last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_time: Option<DateTime<Utc>>,
     /// Everything that can be read about it.
     #[serde(default)]
     pub status: DatabaseStatus,

@@ -12,6 +12,7 @@ pub mod endpoint;
 pub mod name;
 pub mod operation;
 pub mod project;
+pub mod role;
 pub mod user;
 
 mod number;

@@ -195,6 +195,11 @@ child_name! {
     DatabaseName, "a database name", BranchName.branch, "/databases/", LetterOrDigit
 }
 
+child_name! {
+    /// The name of a role: `projects/{p}/branches/{b}/roles/{r}`. Its id is not its name in PostgreSQL.
+    RoleName, "a role name", BranchName.branch, "/roles/", Letter
+}
+
 impl BranchName {
     /// Says whether the id has the shape of a uid (`br-…`), which the service accepts neither in paths nor as a source.
     pub fn looks_like_uid(&self) -> bool {
@@ -244,6 +249,8 @@ mod tests {
             let branch = BranchName::new(&project, &branch).unwrap();
             let endpoint = EndpointName::new(&branch, &leaf).unwrap();
             let database = DatabaseName::new(&branch, &leaf).unwrap();
+            let role = RoleName::new(&branch, &leaf).unwrap();
+            prop_assert_eq!(role.to_string().parse::<RoleName>().unwrap(), role);
             prop_assert_eq!(project.to_string().parse::<ProjectName>().unwrap(), project.clone());
             prop_assert_eq!(branch.to_string().parse::<BranchName>().unwrap(), branch.clone());
             prop_assert_eq!(endpoint.to_string().parse::<EndpointName>().unwrap(), endpoint.clone());

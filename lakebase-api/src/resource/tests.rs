@@ -13,6 +13,7 @@ use super::database::Database;
 use super::endpoint::{Endpoint, EndpointSpec, EndpointState, EndpointType};
 use super::operation::Operation;
 use super::project::Project;
+use super::role::{IdentityType, Role, RolePassword, RoleSpec};
 use super::user::User;
 use super::{Empty, SpecBody};
 
@@ -80,6 +81,26 @@ fn an_endpoint() {
     assert_eq!(read.status.hosts.port(), 5499);
     let public: Endpoint = self::read(&changed(endpoint(), "/status/hosts", json!({ "host": "h" })));
     assert_eq!(public.status.hosts.port(), 5432);
+}
+
+#[test]
+fn a_role() {
+    let parent = "projects/shop/branches/jane-wt1";
+    let wire = json!({"name":format!("{parent}/roles/app"),"role_id":"app","parent":parent,
+        "create_time":"2026-08-01T10:00:00Z","update_time":"2026-08-01T10:00:00Z",
+        "status":{"role_id":"app","postgres_role":"app_role","identity_type":"IDENTITY_TYPE_UNSPECIFIED",
+            "auth_method":"PG_PASSWORD_SCRAM_SHA_256","membership_roles":["DATABRICKS_SUPERUSER"],
+            "attributes":{"bypassrls":false,"createdb":true,"createrole":false}}});
+    let role: Role = survives(&wire);
+    assert_eq!(role.status.identity_type, Some(IdentityType::Unspecified));
+    let spec: RoleSpec = read(&json!({"attributes":{"createdb":false}}));
+    assert_eq!(spec.attributes.unwrap().createdb, Some(false));
+    let password: RolePassword = read(&json!({"password":"s3cret"}));
+    assert!(!format!("{password:?}").contains("s3cret"));
+    assert_eq!(
+        serde_json::to_value(&password).unwrap(),
+        json!({"password":"s3cret"})
+    );
 }
 
 #[test]

@@ -10,19 +10,26 @@ use axum::response::Response;
 
 use crate::control::Control;
 use crate::error::ApiError;
+use crate::identity::Caller;
 
-/// Lets a request pass that has the access token, or one made from the client's secret.
+/// Lets a request pass that has the access token, or one made from the client's secret, and notes who calls.
 pub(super) async fn require(
     State(control): State<Arc<Control>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
     let token = bearer(request.headers()).ok_or_else(ApiError::unauthenticated)?;
-    let known = control.identity.is_token(token) || control.signer.is_api_token(token, control.clock.now());
-    if !known {
-        return Err(ApiError::unauthenticated());
-    }
+    let caller = caller(&control, token).ok_or_else(ApiError::unauthenticated)?;
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
+}
+
+fn caller(control: &Control, token: &str) -> Option<Caller> {
+    if control.identity.is_token(token) {
+        return control.identity.caller(&control.identity.user_name);
+    }
+    let name = control.signer.read_api_token(token, control.clock.now())?;
+    control.identity.caller(&name)
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

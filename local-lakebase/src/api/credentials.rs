@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use chrono::{DateTime, Utc};
 use lakebase_api::{CredentialRequest, DatabaseCredential, ProtoDuration};
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use super::answer::Answer;
 use super::request::{self, Sent};
 use crate::control::Control;
 use crate::error::ApiError;
+use crate::identity::Caller;
 
 pub(super) fn router() -> Router<Arc<Control>> {
     Router::new().route("/credentials", post(generate))
@@ -27,7 +28,11 @@ struct Generate {
     expire_time: Option<DateTime<Utc>>,
 }
 
-async fn generate(State(control): Shared, Sent(asked): Sent<Generate>) -> Answer<DatabaseCredential> {
+async fn generate(
+    State(control): Shared,
+    Extension(caller): Extension<Caller>,
+    Sent(asked): Sent<Generate>,
+) -> Answer<DatabaseCredential> {
     if asked.endpoint.is_empty() {
         return Err(ApiError::required("endpoint"));
     }
@@ -41,5 +46,5 @@ async fn generate(State(control): Shared, Sent(asked): Sent<Generate>) -> Answer
         expire_time: asked.expire_time,
         ttl: asked.ttl,
     };
-    control.credential(&request).await.map(Json)
+    control.credential(&caller, &request).await.map(Json)
 }

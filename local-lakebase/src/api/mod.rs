@@ -11,6 +11,7 @@ mod oidc;
 mod operations;
 mod projects;
 mod request;
+mod roles;
 mod users;
 
 use std::any::Any;
@@ -39,6 +40,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .merge(branches::router())
         .merge(endpoints::router())
         .merge(databases::router())
+        .merge(roles::router())
         .merge(credentials::router())
         .merge(operations::router());
     Router::new()

@@ -69,7 +69,7 @@ async fn token(State(control): Shared, headers: HeaderMap, body: Bytes) -> Respo
         from: now,
         until: now + TOKEN_LIFE,
     };
-    match control.signer.api_token(&control.identity.user_name, validity) {
+    match control.signer.api_token(control.identity.client().0, validity) {
         Ok(token) => Json(json!({
             "access_token": token.expose_secret(),
             "token_type": "Bearer",

@@ -23,6 +23,14 @@ pub(super) fn router() -> Router<Arc<Control>> {
             "/projects/{project}/branches/{branch}/endpoints/{endpoint}/operations/{operation}",
             get(of_endpoint),
         )
+        .route(
+            "/projects/{project}/branches/{branch}/roles/{role}/operations/{operation}",
+            get(of_role),
+        )
+        .route(
+            "/projects/{project}/branches/{branch}/databases/{database}/operations/{operation}",
+            get(of_database),
+        )
 }
 
 async fn of_project(State(control): Shared, In((project, id)): In<(String, String)>) -> Answer<Value> {
@@ -43,5 +51,21 @@ async fn of_endpoint(
     In((project, branch, endpoint, id)): In<(String, String, String, String)>,
 ) -> Answer<Value> {
     let name = format!("projects/{project}/branches/{branch}/endpoints/{endpoint}/operations/{id}");
+    control.operation(&name).await.map(Json)
+}
+
+async fn of_role(
+    State(control): Shared,
+    In((project, branch, role, id)): In<(String, String, String, String)>,
+) -> Answer<Value> {
+    let name = format!("projects/{project}/branches/{branch}/roles/{role}/operations/{id}");
+    control.operation(&name).await.map(Json)
+}
+
+async fn of_database(
+    State(control): Shared,
+    In((project, branch, database, id)): In<(String, String, String, String)>,
+) -> Answer<Value> {
+    let name = format!("projects/{project}/branches/{branch}/databases/{database}/operations/{id}");
     control.operation(&name).await.map(Json)
 }

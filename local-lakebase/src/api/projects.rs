@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use lakebase_api::{Project, ProjectSpec};
 use serde::Deserialize;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use super::Shared;
 use super::answer::{self, Answer};
 use super::request::{self, Asked, In, Resource, Sent};
 use crate::control::Control;
+use crate::identity::Caller;
 use crate::model::page::PageRequest;
 
 pub(super) fn router() -> Router<Arc<Control>> {
@@ -32,11 +33,12 @@ async fn list(State(control): Shared, Asked(request): Asked<PageRequest>) -> Ans
 
 async fn create(
     State(control): Shared,
+    Extension(caller): Extension<Caller>,
     Asked(query): Asked<Create>,
     Sent(project): Sent<Resource<ProjectSpec>>,
 ) -> Answer<Value> {
     let id = query.project_id.as_deref();
-    control.create_project(id, project.spec).await.map(Json)
+    control.create_project(caller, id, project.spec).await.map(Json)
 }
 
 async fn one(State(control): Shared, In(id): In<String>) -> Answer<Project> {

@@ -5,7 +5,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use lakebase_api::{BranchName, DatabaseName, EndpointName, ProjectName};
+use lakebase_api::{BranchName, DatabaseName, EndpointName, ProjectName, RoleName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -98,4 +98,9 @@ pub(super) fn endpoint((project, id, endpoint): (&str, &str, &str)) -> Result<En
 /// Reads a database's name.
 pub(super) fn database((project, id, database): (&str, &str, &str)) -> Result<DatabaseName, ApiError> {
     DatabaseName::new(&branch((project, id))?, database).map_err(|_| ApiError::not_found("database"))
+}
+
+/// Reads a role's name.
+pub(super) fn role((project, id, role): (&str, &str, &str)) -> Result<RoleName, ApiError> {
+    RoleName::new(&branch((project, id))?, role).map_err(|_| ApiError::not_found("role"))
 }

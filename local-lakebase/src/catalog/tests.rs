@@ -1,8 +1,10 @@
 //! The catalog over a real SQLite file: what is written is there again.
 
+use lakebase_api::IdentityType;
+
 use super::*;
 use crate::model::record::Phase;
-use crate::model::{endpoint, project};
+use crate::model::{database, endpoint, project, role};
 
 fn now() -> DateTime<Utc> {
     "2026-08-01T10:00:00.123456Z".parse().unwrap()
@@ -162,4 +164,55 @@ async fn settings_are_kept() {
         catalog.set("api_port", port).await.unwrap();
         assert_eq!(catalog.setting("api_port").await.unwrap().as_deref(), Some(port));
     }
+}
+
+#[tokio::test]
+async fn a_child_inherits_roles_and_databases_and_takes_them_with_it() {
+    let (_dir, catalog) = with(&shop()).await;
+    let jane = role::born("br-production", "jane@localhost", IdentityType::User, now())[1].clone();
+    let app = RoleRecord {
+        id: "app".into(),
+        postgres_role: "app".into(),
+        password_nonce: Some("nonce".into()),
+        ..jane.clone()
+    };
+    let database = database::born("br-production", now());
+    let mut writes = vec![
+        Write::Role(app.clone()),
+        Write::Role(jane),
+        Write::Database(database),
+    ];
+    for (id, new_passwords) in [("dev", false), ("guarded", true)] {
+        let (source_uid, child_uid) = ("br-production".to_owned(), format!("br-{id}"));
+        writes.push(Write::Branch(branch(id, Phase::Ready)));
+        writes.push(Write::Inherit {
+            source_uid,
+            child_uid,
+            new_passwords,
+        });
+    }
+    catalog.commit(&writes).await.unwrap();
+    let nonces = async |uid: &str| {
+        let roles = catalog.roles(uid).await.unwrap();
+        assert!(roles.iter().all(|role| role.branch_uid == uid));
+        roles
+            .into_iter()
+            .map(|role| role.password_nonce)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(nonces("br-dev").await, [Some("nonce".to_owned()), None]);
+    let renewed = nonces("br-guarded").await;
+    assert!(renewed[0].as_ref().is_some_and(|nonce| nonce != "nonce") && renewed[1].is_none());
+    assert_eq!(catalog.databases("br-dev").await.unwrap().len(), 1);
+    let gone = [Write::RemoveBranch("br-dev".into()), Write::RemoveRole(app)];
+    catalog.commit(&gone).await.unwrap();
+    assert_eq!(nonces("br-dev").await, []);
+    assert_eq!(catalog.databases("br-dev").await.unwrap(), []);
+    assert_eq!(
+        (
+            nonces("br-production").await.len(),
+            nonces("br-guarded").await.len()
+        ),
+        (1, 2)
+    );
 }

@@ -1,8 +1,11 @@
 //! What we say to a compute ourselves, as its owner over its private socket.
 
+pub(crate) mod database;
+pub(crate) mod role;
+
 use crate::engine::EngineError;
 use crate::storage::{OWNER, PORT};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 use std::path::Path;
 
@@ -80,6 +83,30 @@ pub(crate) async fn ensure_role(
             .await?;
     }
     Ok(session.close().await?)
+}
+
+/// Runs a statement that a caller of the API asked for. What PostgreSQL has against it is a refusal, in its words.
+async fn run(session: &mut PgConnection, sql: String) -> Result<(), EngineError> {
+    let done = sqlx::query(AssertSqlSafe(sql)).execute(session).await;
+    done.map(drop).map_err(|error| match &error {
+        sqlx::Error::Database(said) if is_refusal(said.code().as_deref()) => {
+            let detail = said
+                .try_downcast_ref::<PgDatabaseError>()
+                .and_then(PgDatabaseError::detail);
+            EngineError::Refused(match detail {
+                Some(detail) => format!("{}: {detail}", said.message()),
+                None => said.message().to_owned(),
+            })
+        }
+        _ => error.into(),
+    })
+}
+
+/// Says whether an SQLSTATE is about what was asked for, rather than about the state of the machine.
+fn is_refusal(code: Option<&str>) -> bool {
+    let object_in_use = code == Some("55006");
+    let classes = ["0L", "0P", "22", "23", "2B", "42"];
+    object_in_use || code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
 }
 
 /// A name as an identifier, whatever it holds.

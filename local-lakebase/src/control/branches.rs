@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lakebase_api::{
-    Branch, BranchName, BranchSpec, Database, DatabaseName, Empty, EndpointName, ProjectName,
-};
+use lakebase_api::{Branch, BranchName, BranchSpec, Empty, EndpointName, ProjectName};
 use serde_json::Value;
 
 use super::{Control, Newborn, family, key, visible};
@@ -13,9 +11,9 @@ use crate::catalog::Write;
 use crate::engine::Durability;
 use crate::error::ApiError;
 use crate::model::branch::{self, Creation};
+use crate::model::mask;
 use crate::model::page::{Page, PageRequest, page};
 use crate::model::record::{BranchRecord, PRIMARY, Phase, ProjectRecord};
-use crate::model::{mask, view};
 use crate::uid;
 
 impl Control {
@@ -112,7 +110,12 @@ impl Control {
         let shown = self.show(&branch, &project.default_branch).await;
         let (operation, answer) = self.done(branch.name.as_str(), "Branch", &shown)?;
         tracing::info!(branch = %branch.name, uid = branch.uid, took = ?fork.took, "created");
-        self.settle(newborn, branch, vec![operation]).await?;
+        let inherit = Write::Inherit {
+            source_uid: source.uid.clone(),
+            child_uid: branch.uid.clone(),
+            new_passwords: source.is_protected,
+        };
+        self.settle(newborn, branch, vec![inherit, operation]).await?;
         Ok(answer)
     }
 
@@ -217,21 +220,11 @@ impl Control {
                     control.close(&branch).await;
                     return Err(error.into());
                 }
+                control.hand_out_passwords(&branch).await;
                 tracing::info!(branch = %branch.name, uid = branch.uid, "undeleted");
                 Ok(answer)
             }
         };
         self.change(name.project(), undelete).await
-    }
-
-    pub(crate) async fn databases(&self, branch: &BranchName) -> Result<Vec<Database>, ApiError> {
-        self.live_branch(branch).await?;
-        Ok(view::database(branch).into_iter().collect())
-    }
-
-    pub(crate) async fn database(&self, name: &DatabaseName) -> Result<Database, ApiError> {
-        let databases = self.databases(&name.branch()).await?;
-        let found = databases.into_iter().find(|database| database.name == *name);
-        found.ok_or_else(|| ApiError::not_found("database"))
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Control, key};
 use crate::catalog::Write;
 use crate::error::ApiError;
+use crate::identity::Caller;
 use crate::model::record::{BranchRecord, EndpointRecord, PRIMARY};
 use crate::model::{credential, endpoint, mask, view};
 use crate::token::Validity;
@@ -86,9 +87,11 @@ impl Control {
         Err(endpoint::delete(&endpoint))
     }
 
-    /// Makes a password for an endpoint. Its compute may sleep; nothing is asked of it.
+    /// Makes a password for an endpoint, for the caller. Its compute may sleep; nothing is asked of it, not even whether it
+    /// has a role for the caller.
     pub(crate) async fn credential(
         &self,
+        caller: &Caller,
         request: &CredentialRequest,
     ) -> Result<DatabaseCredential, ApiError> {
         let (branch, endpoint) = self.endpoint_record(&request.endpoint).await?;
@@ -98,10 +101,9 @@ impl Control {
             from: now,
             until: expire_time,
         };
-        let user = &self.identity.user_name;
         let token = self
             .signer
-            .database_token(user, &endpoint.name, &branch.uid, validity);
+            .database_token(&caller.name, &endpoint.name, &branch.uid, validity);
         let token = token.map_err(|error| ApiError::failed("sign a credential", &error))?;
         Ok(DatabaseCredential { token, expire_time })
     }

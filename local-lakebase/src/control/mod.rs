@@ -9,8 +9,10 @@
 //!   belong to no row, and those are swept at the next start.
 
 mod branches;
+mod databases;
 mod endpoints;
 mod projects;
+mod roles;
 mod sweep;
 
 use std::collections::HashMap;
@@ -96,6 +98,9 @@ impl Control {
     pub(crate) async fn open_all(&self) -> Result<(), ApiError> {
         for project in self.catalog.projects().await? {
             let branches = self.catalog.branches(&project.name).await?;
+            for branch in &branches {
+                self.ensure_born(&project, branch).await?;
+            }
             for branch in branches.iter().filter(|branch| branch.is_live()) {
                 for endpoint in self.catalog.endpoints(&branch.uid).await? {
                     let opened = self.open(branch, endpoint.clone()).await?;
@@ -104,6 +109,7 @@ impl Control {
                         self.catalog.commit(&[Write::Endpoint(opened)]).await?;
                     }
                 }
+                self.hand_out_passwords(branch).await;
             }
         }
         Ok(())
@@ -204,9 +210,11 @@ impl Control {
         more: Vec<Write>,
     ) -> Result<(), ApiError> {
         let endpoint = self.open(&branch, newborn.endpoint.clone()).await?;
-        let mut writes = vec![Write::Branch(branch), Write::Endpoint(endpoint)];
+        let mut writes = vec![Write::Branch(branch.clone()), Write::Endpoint(endpoint)];
         writes.extend(more);
-        Ok(self.catalog.commit(&writes).await?)
+        self.catalog.commit(&writes).await?;
+        self.hand_out_passwords(&branch).await;
+        Ok(())
     }
 
     /// Takes back what there is of a branch that could not be made.

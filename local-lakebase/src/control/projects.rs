@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::{Control, Newborn, key};
 use crate::catalog::Write;
 use crate::error::ApiError;
+use crate::identity::Caller;
 use crate::model::page::{Page, PageRequest, page};
 use crate::model::project::{self, Birth};
 use crate::model::record::{BranchRecord, Phase, ProjectRecord};
@@ -32,25 +33,31 @@ impl Control {
 
     pub(crate) async fn create_project(
         self: &Arc<Self>,
+        caller: Caller,
         id: Option<&str>,
         spec: ProjectSpec,
     ) -> Result<Value, ApiError> {
         let name = project::new_name(id)?;
         let make = {
             let name = name.clone();
-            |control: Arc<Self>| async move { control.create_project_in_turn(name, &spec).await }
+            |control: Arc<Self>| async move { control.create_project_in_turn(caller, name, &spec).await }
         };
         self.change(name, make).await
     }
 
-    async fn create_project_in_turn(&self, name: ProjectName, spec: &ProjectSpec) -> Result<Value, ApiError> {
+    async fn create_project_in_turn(
+        &self,
+        caller: Caller,
+        name: ProjectName,
+        spec: &ProjectSpec,
+    ) -> Result<Value, ApiError> {
         if self.catalog.project(&name).await?.is_some() {
             return Err(project::already_exists());
         }
         let birth = Birth {
             name,
             uid: Uuid::new_v4().to_string(),
-            owner: self.identity.user_name.clone(),
+            owner: caller.name,
             pg_version: u16::try_from(self.engine.postgres_major()).unwrap_or_default(),
             now: self.clock.now(),
         };
@@ -80,7 +87,9 @@ impl Control {
             state_change_time: self.clock.now(),
             ..newborn.branch.clone()
         };
-        self.settle(newborn, branch, vec![operation]).await?;
+        let mut more = self.born(project, &branch);
+        more.push(operation);
+        self.settle(newborn, branch, more).await?;
         tracing::info!(project = %project.name, "created");
         Ok(answer)
     }

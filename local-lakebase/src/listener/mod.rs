@@ -5,6 +5,7 @@
 
 mod address;
 mod cancel;
+mod native;
 mod packet;
 mod relay;
 mod session;
@@ -25,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::cancel::CancelKeys;
+pub(crate) use self::native::NativeLogins;
+use self::native::Verdict;
 use self::tls::{Authority, TlsError};
 use self::wrong::Wrong;
 use crate::clock::Clock;
@@ -95,6 +98,7 @@ struct Door {
     branch: BranchKey,
     /// Whether it turns everybody away, also those who are in.
     disabled: watch::Sender<bool>,
+    native: Mutex<NativeLogins>,
     /// Ends its sessions and its listener.
     closing: CancellationToken,
     /// Its address is free again.
@@ -129,6 +133,7 @@ impl Listeners {
             endpoint: opening.endpoint,
             branch: opening.branch,
             disabled: watch::Sender::new(opening.disabled),
+            native: Mutex::default(),
             closing: self.0.stop.child_token(),
             closed: CancellationToken::new(),
         });
@@ -153,6 +158,13 @@ impl Listeners {
     pub(crate) fn set_disabled(&self, endpoint: &EndpointName, disabled: bool) {
         if let Some(door) = self.door(endpoint) {
             door.disabled.send_replace(disabled);
+        }
+    }
+
+    /// Says which roles have a password at a door, instead of those that had one.
+    pub(crate) fn set_native_logins(&self, endpoint: &EndpointName, logins: NativeLogins) {
+        if let Some(door) = self.door(endpoint) {
+            *door.native.lock().unwrap_or_else(PoisonError::into_inner) = logins;
         }
     }
 
@@ -227,11 +239,33 @@ impl Door {
             _ = disabled.wait_for(|disabled| *disabled) => {}
         }
     }
+
+    fn native_verdict(&self, user: &str, password: &str) -> Verdict {
+        let native = self.native.lock().unwrap_or_else(PoisonError::into_inner);
+        native.judge(user, password)
+    }
 }
 
 impl Porch {
-    /// Returns the door that this password opens for this user; none says nothing about why not.
-    fn admit(&self, user: &str, password: &str) -> Option<Arc<Door>> {
+    /// Returns the door that this password opens for this user, or what there is to say about why not.
+    fn admit(&self, user: &str, password: &str) -> Result<Arc<Door>, Verdict> {
+        match self.admit_token(user, password) {
+            Some(door) => Ok(door),
+            None => self.admit_native(user, password),
+        }
+    }
+
+    /// Without a token only an address that is one endpoint's own says which one is meant.
+    fn admit_native(&self, user: &str, password: &str) -> Result<Arc<Door>, Verdict> {
+        let only = self.only.as_ref().ok_or(Verdict::Wrong)?;
+        let door = self.house.door(only).ok_or(Verdict::Wrong)?;
+        match door.native_verdict(user, password) {
+            Verdict::Right => Ok(door),
+            refused => Err(refused),
+        }
+    }
+
+    fn admit_token(&self, user: &str, password: &str) -> Option<Arc<Door>> {
         let needs = &self.house.0.needs;
         let claims = needs.signer.read_database_token(password, needs.clock.now())?;
         let door = self.house.door(&claims.endpoint.parse().ok()?)?;

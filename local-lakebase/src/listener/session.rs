@@ -11,6 +11,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::engine::EngineError;
 
+use super::native::Verdict;
 use super::packet::{self, Malformed, Opening, Startup};
 use super::{Door, Porch, relay};
 
@@ -139,15 +140,27 @@ async fn identify(stream: &mut TlsStream<TcpStream>, porch: &Porch) -> Result<(S
     stream.write_all(&packet::ask_password()).await?;
     stream.flush().await?;
     let body = read_password(stream).await?;
-    let Some(door) = porch.admit(&startup.user, packet::password(&body)?) else {
-        let text = format!("password authentication failed for user \"{}\"", startup.user);
-        return Err(Refusal::Say(WRONG_PASSWORD, text));
-    };
+    let admitted = porch.admit(&startup.user, packet::password(&body)?);
+    let door = admitted.map_err(|verdict| refused(verdict, &startup.user))?;
     if *door.disabled.borrow() {
         let text = "the endpoint is disabled and cannot be woken by a connection";
         return Err(Refusal::Say("57P03", text.to_owned()));
     }
     Ok((startup, door))
+}
+
+/// What a client hears when its password opens nothing.
+fn refused(verdict: Verdict, user: &str) -> Refusal {
+    match verdict {
+        Verdict::Disabled => {
+            let text = "native postgres login is disabled for this endpoint";
+            Refusal::Say("28000", text.to_owned())
+        }
+        Verdict::Right | Verdict::Wrong => {
+            let text = format!("password authentication failed for user \"{user}\"");
+            Refusal::Say(WRONG_PASSWORD, text)
+        }
+    }
 }
 
 async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opening, Refusal> {

@@ -3,11 +3,14 @@
 
 pub(crate) mod branch;
 pub(crate) mod credential;
+pub(crate) mod database;
 pub(crate) mod endpoint;
+pub(crate) mod id;
 pub(crate) mod mask;
 pub(crate) mod page;
 pub(crate) mod project;
 pub(crate) mod record;
+pub(crate) mod role;
 pub(crate) mod view;
 
 /// How many and how long. The defaults are the real service's.

@@ -70,6 +70,7 @@ pub(crate) fn create(birth: Birth, spec: &ProjectSpec) -> Result<ProjectRecord, 
         max_cu,
         create_time: birth.now,
         update_time: birth.now,
+        enable_pg_native_login: spec.enable_pg_native_login.unwrap_or(false),
     })
 }
 

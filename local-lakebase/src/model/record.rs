@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lakebase_api::{BranchName, EndpointName, ProjectName};
+use lakebase_api::{AuthMethod, BranchName, EndpointName, IdentityType, ProjectName, RoleAttributes};
 
 /// The id of the endpoint that every branch is born with.
 pub(crate) const PRIMARY: &str = "primary";
@@ -29,6 +29,8 @@ pub(crate) struct ProjectRecord {
     pub(crate) max_cu: f64,
     pub(crate) create_time: DateTime<Utc>,
     pub(crate) update_time: DateTime<Utc>,
+    /// Whether passwords that the service made open its endpoints.
+    pub(crate) enable_pg_native_login: bool,
 }
 
 /// Where a branch is in its life here.
@@ -123,4 +125,53 @@ impl EndpointRecord {
         self.suspend_seconds
             .map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
     }
+}
+
+/// A role of a branch.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub(crate) struct RoleRecord {
+    pub(crate) branch_uid: String,
+    pub(crate) id: String,
+    pub(crate) postgres_role: String,
+    #[sqlx(try_from = "String")]
+    pub(crate) identity_type: IdentityType,
+    #[sqlx(try_from = "String")]
+    pub(crate) auth_method: AuthMethod,
+    pub(crate) is_superuser_member: bool,
+    #[sqlx(flatten)]
+    pub(crate) attributes: Attributes,
+    /// What its password is made from; none if it has no password.
+    pub(crate) password_nonce: Option<String>,
+    pub(crate) create_time: DateTime<Utc>,
+    pub(crate) update_time: DateTime<Utc>,
+}
+
+/// What a role may do beside what it is a member of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Attributes {
+    pub(crate) createdb: bool,
+    pub(crate) createrole: bool,
+    pub(crate) bypassrls: bool,
+}
+
+impl From<Attributes> for RoleAttributes {
+    fn from(attributes: Attributes) -> Self {
+        Self {
+            bypassrls: attributes.bypassrls,
+            createdb: attributes.createdb,
+            createrole: attributes.createrole,
+        }
+    }
+}
+
+/// A database of a branch.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub(crate) struct DatabaseRecord {
+    pub(crate) branch_uid: String,
+    pub(crate) id: String,
+    pub(crate) postgres_database: String,
+    /// The id of the role that owns it.
+    pub(crate) role_id: String,
+    pub(crate) create_time: DateTime<Utc>,
+    pub(crate) update_time: DateTime<Utc>,
 }

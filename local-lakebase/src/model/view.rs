@@ -6,20 +6,12 @@ use std::time::Duration;
 use lakebase_api::{
     Branch, BranchName, BranchState, BranchStatus, Database, DatabaseName, DatabaseStatus,
     DefaultEndpointSettings, Endpoint, EndpointGroup, EndpointHosts, EndpointState, EndpointStatus,
-    EndpointType, Project, ProjectStatus, ProtoDuration,
+    EndpointType, MembershipRole, Project, ProjectStatus, ProtoDuration, Role, RoleName, RoleStatus,
 };
 
-use super::record::{BranchRecord, EndpointRecord, Phase, ProjectRecord};
+use super::record::{BranchRecord, DatabaseRecord, EndpointRecord, Phase, ProjectRecord, RoleRecord};
 use crate::engine::Sizes;
-
-/// The name in PostgreSQL of the database that every branch has.
-pub(crate) const DATABASE: &str = "databricks_postgres";
-
-/// Its id in the API, where an underscore cannot stand.
-const DATABASE_ID: &str = "databricks-postgres";
-
-/// The id of the role that owns it.
-const DATABASE_OWNER: &str = "databricks-superuser";
+use crate::error::ApiError;
 
 /// What the engine, rather than the catalog, knows of an endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +44,7 @@ pub(crate) fn project(record: &ProjectRecord) -> Project {
                 no_suspension: record.suspend_seconds.is_none().then_some(true),
                 suspend_timeout_duration: record.suspend_seconds.map(seconds),
             }),
-            enable_pg_native_login: Some(false),
+            enable_pg_native_login: Some(record.enable_pg_native_login),
             branch_logical_size_limit_bytes: Some(8 << 40),
             synthetic_storage_size_bytes: Some(0),
         },
@@ -140,16 +132,42 @@ fn hosts(record: &EndpointRecord, shared_port: Option<u16>) -> EndpointHosts {
     }
 }
 
-/// The database that every branch has; none only if a name cannot be made, which the ids above rule out.
-pub(crate) fn database(branch: &BranchName) -> Option<Database> {
-    Some(Database {
-        name: DatabaseName::new(branch, DATABASE_ID).ok()?,
-        database_id: Some(DATABASE_ID.to_owned()),
+/// A database of a branch, whose name a row does not hold.
+pub(crate) fn database(branch: &BranchName, record: &DatabaseRecord) -> Result<Database, ApiError> {
+    let name = DatabaseName::new(branch, &record.id);
+    Ok(Database {
+        name: name.map_err(|error| ApiError::failed("show a database", &error))?,
+        database_id: Some(record.id.clone()),
         parent: Some(branch.clone()),
+        create_time: Some(record.create_time),
+        update_time: Some(record.update_time),
         status: DatabaseStatus {
-            database_id: Some(DATABASE_ID.to_owned()),
-            postgres_database: Some(DATABASE.to_owned()),
-            role: Some(format!("{branch}/roles/{DATABASE_OWNER}")),
+            database_id: Some(record.id.clone()),
+            postgres_database: Some(record.postgres_database.clone()),
+            role: Some(format!("{branch}/roles/{}", record.role_id)),
+        },
+    })
+}
+
+/// A role of a branch, whose name a row does not hold.
+pub(crate) fn role(branch: &BranchName, record: &RoleRecord) -> Result<Role, ApiError> {
+    let name = RoleName::new(branch, &record.id);
+    let memberships = record
+        .is_superuser_member
+        .then_some(MembershipRole::DatabricksSuperuser);
+    Ok(Role {
+        name: name.map_err(|error| ApiError::failed("show a role", &error))?,
+        role_id: Some(record.id.clone()),
+        parent: Some(branch.clone()),
+        create_time: Some(record.create_time),
+        update_time: Some(record.update_time),
+        status: RoleStatus {
+            role_id: Some(record.id.clone()),
+            postgres_role: Some(record.postgres_role.clone()),
+            identity_type: Some(record.identity_type.clone()),
+            auth_method: Some(record.auth_method.clone()),
+            membership_roles: memberships.into_iter().collect(),
+            attributes: record.attributes.into(),
         },
     })
 }

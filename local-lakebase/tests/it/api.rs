@@ -61,15 +61,15 @@ async fn a_project_is_born_with_production_and_its_endpoint() {
 }
 
 /// A request below `/api/2.0/postgres/` with its body, and the status, code and message it is refused with.
-type Refusal = (&'static str, &'static str, u16, &'static str, &'static str);
+pub(crate) type Refusal<'a> = (&'a str, &'a str, u16, &'a str, &'a str);
 
-const BAD: &str = "BAD_REQUEST";
-const INVALID: &str = "INVALID_PARAMETER_VALUE";
+pub(crate) const BAD: &str = "BAD_REQUEST";
+pub(crate) const INVALID: &str = "INVALID_PARAMETER_VALUE";
 const NOT_FOUND: &str = "NOT_FOUND";
 const NO_API: &str = "ENDPOINT_NOT_FOUND";
 
 #[rustfmt::skip]
-const REFUSALS: &[Refusal] = &[
+const REFUSALS: &[Refusal<'_>] = &[
     ("POST projects?project_id=shop", "{}", 409, "ALREADY_EXISTS",
         "project with such id already exists in the workspace"),
     ("POST projects", "{}", 400, INVALID, r#"Field 'project_id' is required, expected non-default value (not "")!"#),
@@ -337,7 +337,11 @@ async fn without_the_token_there_is_nothing_but_the_way_in() {
     );
     let access = token.body["access_token"].as_str().unwrap();
     let me = send(url, "GET", "/api/2.0/preview/scim/v2/Me", Some(access), "").await;
-    assert_eq!(me.body["userName"], USER);
+    assert_eq!(
+        me.body["userName"],
+        value("client_id"),
+        "it is a service principal"
+    );
     lake.clock.advance(std::time::Duration::from_hours(1));
     let me = send(url, "GET", "/api/2.0/preview/scim/v2/Me", Some(access), "").await;
     assert_eq!(me.status, 401, "an access token expires");

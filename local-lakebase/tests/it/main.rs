@@ -4,8 +4,10 @@
 
 mod api;
 mod client;
+mod databases;
 mod expiry;
 mod http;
 mod lake;
 mod login;
 mod restart;
+mod roles;

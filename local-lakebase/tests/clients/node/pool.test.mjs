@@ -98,13 +98,15 @@ test("a credential has the shape the package expects", async () => {
   assert.ok(left > 3_590_000 && left <= 3_601_000, expire_time);
 });
 
-test("a service principal gets in", async (t) => {
+test("a service principal with a role gets in", async (t) => {
   const profiles = readFileSync(process.env.DATABRICKS_CONFIG_FILE, "utf8").split("[local-m2m]")[1];
   const value = (key) => profiles.match(new RegExp(`^${key} *= *(.*)$`, "m"))[1];
   const principal = new WorkspaceClient({
     host: value("host"), clientId: value("client_id"), clientSecret: value("client_secret"), authType: "oauth-m2m",
   });
   const name = (await principal.currentUser.me()).userName;
+  await call(`${project}/branches/production/roles`, "POST",
+    { spec: { postgres_role: name, identity_type: "SERVICE_PRINCIPAL" } });
   const pool = poolFor(t, { workspaceClient: principal, user: name });
   assert.deepEqual((await pool.query("SELECT current_user AS name")).rows, [{ name }]);
 });

@@ -4,7 +4,7 @@ import pathlib, re
 import pytest
 from databricks.sdk import service
 from databricks.sdk.errors import NotFound
-from databricks.sdk.service.postgres import Database, PostgresAPI, Project, Role, Snapshot
+from databricks.sdk.service.postgres import PostgresAPI, Project, Snapshot
 from databricks.sdk.common.types.fieldmask import FieldMask
 
 BRANCH = "projects/clients/branches/production"
@@ -15,15 +15,6 @@ NOT_SERVED = {
     "update_project": lambda api: api.update_project("projects/clients", Project(), MASK),
     "delete_project": lambda api: api.delete_project("projects/clients"),
     "undelete_project": lambda api: api.undelete_project("projects/clients"),
-    "create_database": lambda api: api.create_database(BRANCH, Database()),
-    "update_database": lambda api: api.update_database(f"{BRANCH}/databases/x", Database(), MASK),
-    "delete_database": lambda api: api.delete_database(f"{BRANCH}/databases/x"),
-    "create_role": lambda api: api.create_role(BRANCH, Role()),
-    "get_role": lambda api: api.get_role(f"{BRANCH}/roles/x"),
-    "list_roles": lambda api: list(api.list_roles(BRANCH)),
-    "update_role": lambda api: api.update_role(f"{BRANCH}/roles/x", Role(), MASK),
-    "delete_role": lambda api: api.delete_role(f"{BRANCH}/roles/x"),
-    "reveal_role_password": lambda api: api.reveal_role_password(f"{BRANCH}/roles/x"),
     "create_snapshot": lambda api: api.create_snapshot("projects/clients", Snapshot(), "x"),
     "get_snapshot": lambda api: api.get_snapshot("projects/clients/snapshots/x"),
     "list_snapshots": lambda api: list(api.list_snapshots("projects/clients")),
