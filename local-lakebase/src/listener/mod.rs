@@ -15,13 +15,12 @@ mod wrong;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lakebase_api::EndpointName;
 use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -97,7 +96,8 @@ struct House {
 struct Door {
     endpoint: EndpointName,
     branch: BranchKey,
-    disabled: AtomicBool,
+    /// Whether it turns everybody away, also those who are in.
+    disabled: watch::Sender<bool>,
     native: Mutex<NativeLogins>,
     /// Ends its sessions and its listener.
     closing: CancellationToken,
@@ -132,7 +132,7 @@ impl Listeners {
         let door = Arc::new(Door {
             endpoint: opening.endpoint,
             branch: opening.branch,
-            disabled: AtomicBool::new(opening.disabled),
+            disabled: watch::Sender::new(opening.disabled),
             native: Mutex::default(),
             closing: self.0.stop.child_token(),
             closed: CancellationToken::new(),
@@ -154,10 +154,10 @@ impl Listeners {
         }
     }
 
-    /// Makes a door refuse new sessions, or accept them again.
+    /// Makes a door end its sessions and refuse new ones, or accept them again.
     pub(crate) fn set_disabled(&self, endpoint: &EndpointName, disabled: bool) {
         if let Some(door) = self.door(endpoint) {
-            door.disabled.store(disabled, Ordering::Relaxed);
+            door.disabled.send_replace(disabled);
         }
     }
 
@@ -230,6 +230,16 @@ impl Listeners {
 }
 
 impl Door {
+    /// Returns when nobody may be in any more.
+    async fn shut(&self) {
+        let mut disabled = self.disabled.subscribe();
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            // The sender lives as long as the door.
+            _ = disabled.wait_for(|disabled| *disabled) => {}
+        }
+    }
+
     fn native_verdict(&self, user: &str, password: &str) -> Verdict {
         let native = self.native.lock().unwrap_or_else(PoisonError::into_inner);
         native.judge(user, password)

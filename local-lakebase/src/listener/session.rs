@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -64,7 +63,7 @@ pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemap
     if let Ok(Some(guest)) = arrived {
         let door = guest.door.clone();
         tokio::select! {
-            () = door.closing.cancelled() => {}
+            () = door.shut() => {}
             () = host(guest, &porch) => {}
         }
     }
@@ -143,7 +142,7 @@ async fn identify(stream: &mut TlsStream<TcpStream>, porch: &Porch) -> Result<(S
     let body = read_password(stream).await?;
     let admitted = porch.admit(&startup.user, packet::password(&body)?);
     let door = admitted.map_err(|verdict| refused(verdict, &startup.user))?;
-    if door.disabled.load(Ordering::Relaxed) {
+    if *door.disabled.borrow() {
         let text = "the endpoint is disabled and cannot be woken by a connection";
         return Err(Refusal::Say("57P03", text.to_owned()));
     }

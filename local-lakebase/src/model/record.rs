@@ -128,8 +128,11 @@ impl EndpointRecord {
         self.address.as_deref().and_then(|text| text.parse().ok())
     }
 
-    /// Returns how long the compute may be idle; none means for ever.
+    /// Returns how long the compute may be idle; none means for ever. A disabled one has nothing to wait for.
     pub(crate) fn suspend_timeout(&self) -> Option<Duration> {
+        if self.disabled {
+            return Some(Duration::ZERO);
+        }
         self.suspend_seconds
             .map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
     }

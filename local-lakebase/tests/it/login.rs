@@ -197,7 +197,7 @@ async fn endpoints_without_addresses_share_a_port() {
 }
 
 #[tokio::test]
-async fn a_query_can_be_cancelled_and_a_disabled_endpoint_refuses() {
+async fn a_query_can_be_cancelled_and_a_disabled_endpoint_refuses_and_sleeps() {
     let lake = Lake::start().await;
     lake.project().await;
     let token = lake.password("production").await;
@@ -214,6 +214,18 @@ async fn a_query_can_be_cancelled_and_a_disabled_endpoint_refuses() {
     let err = String::from_utf8_lossy(&output.stderr);
     assert!(err.contains("canceling statement due to user request"), "{err}");
 
+    let connection =
+        format!("host={host} port={port} user={USER} dbname=databricks_postgres sslmode=require");
+    let open = {
+        let token = token.clone();
+        tokio::spawn(async move { psql(&connection, &token, "SELECT pg_sleep(60)").await })
+    };
+    let lake_ref = &lake;
+    until("a session is open", || async move {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+        lake_ref.sql("production", sql).await == "1"
+    })
+    .await;
     let endpoint = "projects/shop/branches/production/endpoints/primary?update_mask=spec.disabled";
     lake.ok("PATCH", endpoint, json!({"spec": {"disabled": true}}))
         .await;
@@ -222,6 +234,17 @@ async fn a_query_can_be_cancelled_and_a_disabled_endpoint_refuses() {
         !said.ok && said.err.contains("the endpoint is disabled"),
         "{said:?}"
     );
+    let said = open.await.unwrap();
+    assert!(
+        !said.ok && said.err.contains("connection to server was lost"),
+        "{said:?}"
+    );
+    let lake_ref = &lake;
+    until("its compute is suspended", || async move {
+        let endpoint = "projects/shop/branches/production/endpoints/primary";
+        lake_ref.ok("GET", endpoint, json!(null)).await["status"]["current_state"] == "IDLE"
+    })
+    .await;
     lake.ok("PATCH", endpoint, json!({"spec": {"disabled": false}}))
         .await;
     assert_eq!(lake.sql("production", "SELECT 1").await, "1");
