@@ -184,3 +184,21 @@ def test_an_operation_can_be_asked_for(lakebase, project, new_branch):
     assert operation.metadata["@type"].endswith("BranchOperationMetadata")
     with pytest.raises(NotFound, match="operation id not found"):
         lakebase.get_operation(f"{name}/operations/none")
+
+
+def test_a_branch_of_a_time_since_the_last_change(lakebase, project, new_place):
+    source = new_place(no_expiry=True)
+    source.sql("CREATE TABLE t AS SELECT 1 AS n")
+    def now():
+        found = Timestamp()
+        found.FromJsonString(source.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', "
+                                        "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"))
+        return found
+    time = now()
+    same = new_place(source.branch, ttl=Duration(seconds=3600), source_branch_time=time)
+    assert same.sql("SELECT n FROM t") == "1"
+    assert lakebase.get_branch(same.branch).status.source_branch_time.ToMicroseconds() == time.ToMicroseconds()
+    source.sql("UPDATE t SET n = 2")
+    spec = BranchSpec(source_branch=source.branch, ttl=Duration(seconds=3600), source_branch_time=time)
+    with pytest.raises(BadRequest, match="outside the history of the branch"):
+        lakebase.create_branch(project, Branch(spec=spec), "past")

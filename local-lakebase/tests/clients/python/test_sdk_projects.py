@@ -2,8 +2,9 @@
 import re
 
 import pytest
-from databricks.sdk.errors import AlreadyExists, InvalidParameterValue, NotFound
-from databricks.sdk.service.postgres import Project, ProjectDefaultEndpointSettings, ProjectSpec
+from databricks.sdk.common.types.fieldmask import FieldMask
+from databricks.sdk.errors import AlreadyExists, BadRequest, InvalidParameterValue, NotFound
+from databricks.sdk.service.postgres import Branch, BranchSpec, Project, ProjectDefaultEndpointSettings, ProjectSpec
 from google.protobuf.duration_pb2 import Duration
 
 
@@ -51,3 +52,44 @@ def test_a_project_that_is_not_there(lakebase):
         lakebase.get_project("projects/none")
     with pytest.raises(NotFound, match="project id not found"):
         list(lakebase.list_branches("projects/none"))
+
+
+def test_a_project_is_changed_by_mask(lakebase):
+    name = lakebase.create_project(Project(spec=ProjectSpec()), "changed").wait().name
+    update = lambda mask, **spec: lakebase.update_project(name, Project(spec=ProjectSpec(**spec)), FieldMask([mask]))
+    assert update("spec.display_name", display_name="Changed").wait().status.display_name == "Changed"
+    update("spec.historyRetentionDuration", history_retention_duration=Duration(seconds=259200)).wait()
+    assert lakebase.get_project(name).status.history_retention_duration.ToSeconds() == 259200
+    settings = ProjectDefaultEndpointSettings(suspend_timeout_duration=Duration(seconds=120))
+    update("spec.default_endpoint_settings", default_endpoint_settings=settings).wait()
+    spec = BranchSpec(no_expiry=True)
+    branch = lakebase.create_branch(name, Branch(spec=spec), "staging").wait().name
+    assert lakebase.get_endpoint(f"{branch}/endpoints/primary").status.suspend_timeout_duration.ToSeconds() == 120
+    update("spec.default_branch", default_branch=branch).wait()
+    assert lakebase.get_branch(branch).status.default is True
+    with pytest.raises(BadRequest, match="cannot delete default branch"):
+        lakebase.delete_branch(branch)
+    with pytest.raises(InvalidParameterValue, match="Unknown field path in update_mask: 'spec.none'"):
+        update("spec.none")
+    with pytest.raises(InvalidParameterValue, match="display_name"):
+        update("spec.display_name")
+    lakebase.delete_project(name, purge=True).wait()
+
+
+def test_a_deleted_project_comes_back_and_a_purged_one_does_not(lakebase):
+    name = lakebase.create_project(Project(spec=ProjectSpec()), "deleted").wait().name
+    lakebase.delete_project(name).wait()
+    assert name not in [found.name for found in lakebase.list_projects()]
+    deleted = {found.name: found for found in lakebase.list_projects(show_deleted=True)}[name]
+    assert deleted.purge_time.ToSeconds() - deleted.delete_time.ToSeconds() == 7 * 24 * 3600
+    with pytest.raises(NotFound, match="project id not found"):
+        list(lakebase.list_branches(name))
+    with pytest.raises(AlreadyExists):
+        lakebase.create_project(Project(spec=ProjectSpec()), "deleted")
+    lakebase.undelete_project(name).wait()
+    assert [found.status.default for found in lakebase.list_branches(name)] == [True]
+    lakebase.delete_project(name, purge=True).wait()
+    with pytest.raises(NotFound, match="project id not found"):
+        lakebase.get_project(name)
+    lakebase.create_project(Project(spec=ProjectSpec()), "deleted").wait()
+    lakebase.delete_project(name, purge=True).wait()

@@ -4,17 +4,13 @@ import pathlib, re
 import pytest
 from databricks.sdk import service
 from databricks.sdk.errors import NotFound
-from databricks.sdk.service.postgres import PostgresAPI, Project, Snapshot
+from databricks.sdk.service.postgres import PostgresAPI, Snapshot
 from databricks.sdk.common.types.fieldmask import FieldMask
 
 BRANCH = "projects/clients/branches/production"
-MASK = FieldMask(["spec.display_name"])
 
 # What Local Lakebase does not serve, each as it is called.
 NOT_SERVED = {
-    "update_project": lambda api: api.update_project("projects/clients", Project(), MASK),
-    "delete_project": lambda api: api.delete_project("projects/clients"),
-    "undelete_project": lambda api: api.undelete_project("projects/clients"),
     "create_snapshot": lambda api: api.create_snapshot("projects/clients", Snapshot(), "x"),
     "get_snapshot": lambda api: api.get_snapshot("projects/clients/snapshots/x"),
     "list_snapshots": lambda api: list(api.list_snapshots("projects/clients")),
