@@ -88,8 +88,10 @@ async fn a_second_write_changes_the_row() {
 #[tokio::test]
 async fn writes_happen_together_or_not_at_all() {
     let (_dir, catalog) = with(&shop()).await;
-    let again = Write::Project(project::tests::record("shop", now()));
-    let writes = [Write::RemoveBranch("br-production".into()), again];
+    // A uid is one project's alone, so the second write is refused.
+    let mut twin = project::tests::record("twin", now());
+    twin.uid = project::tests::record("shop", now()).uid;
+    let writes = [Write::RemoveBranch("br-production".into()), Write::Project(twin)];
     assert!(catalog.commit(&writes).await.is_err());
     let name = branch("production", Phase::Ready).name;
     assert!(catalog.branch(&name).await.unwrap().is_some());
