@@ -7,6 +7,7 @@ mod address;
 mod cancel;
 mod native;
 mod packet;
+mod prompt;
 mod relay;
 mod session;
 pub(crate) mod tls;

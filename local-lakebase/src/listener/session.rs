@@ -13,6 +13,7 @@ use crate::engine::EngineError;
 
 use super::native::Verdict;
 use super::packet::{self, Malformed, Opening, Startup};
+use super::prompt::Prompt;
 use super::{Door, Porch, relay};
 
 /// How long a client may take to show who it is.
@@ -35,7 +36,7 @@ enum Refusal {
 
 /// A client that showed the right token.
 struct Guest {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Prompt>,
     startup: Startup,
     door: Arc<Door>,
 }
@@ -74,7 +75,7 @@ async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
     stream.set_nodelay(true).ok()?;
     let source = stream.peer_addr().ok()?.ip();
     let mut stream = match until_tls(&mut stream, porch).await {
-        Ok(()) => porch.tls.accept(stream).await.ok()?,
+        Ok(()) => porch.tls.accept(Prompt::new(stream)).await.ok()?,
         Err(refusal) => {
             refuse(&mut stream, refusal).await;
             return None;
@@ -83,6 +84,7 @@ async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
     match identify(&mut stream, porch).await {
         Ok((startup, door)) => {
             porch.wrong.forget(source);
+            stream.get_mut().0.relax();
             Some(Guest {
                 stream,
                 startup,
@@ -126,7 +128,7 @@ async fn until_tls(stream: &mut TcpStream, porch: &Porch) -> Result<(), Refusal>
 }
 
 /// Asks for a password and finds the door it opens.
-async fn identify(stream: &mut TlsStream<TcpStream>, porch: &Porch) -> Result<(Startup, Arc<Door>), Refusal> {
+async fn identify(stream: &mut TlsStream<Prompt>, porch: &Porch) -> Result<(Startup, Arc<Door>), Refusal> {
     let startup = match read_opening(stream).await? {
         Opening::Startup(startup) => startup,
         Opening::Cancel(key) => {
