@@ -1,6 +1,8 @@
 //! The command line: what can be typed, and which command it is. Each command is a file in `command/`.
 
-use crate::command::{completions, down, env, hook, init, ls, psql, reconcile, run, status, up};
+use crate::command::{
+    branch, completions, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run, status, up, why,
+};
 use crate::{failure, terminal};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
@@ -53,8 +55,19 @@ enum Command {
     Run(run::Args),
     /// Open this worktree's branch in psql
     Psql(psql::Args),
+    /// Reset, delete or keep a branch
+    #[command(subcommand)]
+    Branch(branch::Command),
+    /// Show the branches whose worktrees are gone; `--yes` deletes them
+    Gc(gc::Args),
+    /// Tell step by step why this worktree is on its branch
+    Why,
+    /// Show what the daemon did; `--follow` goes on
+    Events(events::Args),
     /// Look again now, instead of at the next event
     Reconcile(reconcile::Args),
+    /// Stop giving this repository's worktrees branches
+    Forget(forget::Args),
     /// Install or remove git's post-checkout hook
     #[command(subcommand)]
     Hook(hook::Command),
@@ -97,6 +110,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Env(args) => runtime.block_on(env::run(&args, output)),
         Command::Run(args) => runtime.block_on(run::run(&args)),
         Command::Psql(args) => runtime.block_on(psql::run(&args)),
+        Command::Branch(command) => runtime.block_on(branch::run(&command, output)),
+        Command::Gc(args) => runtime.block_on(gc::run(&args, output)),
+        Command::Why => runtime.block_on(why::run(output)),
+        Command::Events(args) => runtime.block_on(events::run(&args, output)),
+        Command::Forget(args) => runtime.block_on(forget::run(&args, output)),
         Command::Reconcile(args) => runtime.block_on(reconcile::run(&args, output)),
         Command::Hook(command) => runtime.block_on(hook::run(&command, output)),
         Command::Completions(_) => Ok(()),

@@ -5,8 +5,11 @@ use crate::failure::{Exit, Failure, HUNG};
 use crate::terminal;
 use lakebase_proto::v1::control_client::ControlClient;
 use lakebase_proto::v1::{
-    Credential, DaemonInfo, GetCredentialRequest, GetDaemonInfoRequest, ListRepositoriesRequest,
-    ListWorktreesRequest, ReconcileRequest, RegisterRepositoryRequest, Repository, ShutdownRequest, Worktree,
+    CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest, Event,
+    ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest, KeepBranchRequest,
+    ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest, ReconcileRequest,
+    RegisterRepositoryRequest, Repository, ResetBranchRequest, ShutdownRequest, UnregisterRepositoryRequest,
+    WatchEventsRequest, Worktree,
 };
 use lakebase_proto::{ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
 use std::cmp::Ordering;
@@ -14,7 +17,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tonic::transport::Channel;
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 
 /// For calls that the daemon answers from memory.
 const PROMPT: Duration = Duration::from_secs(10);
@@ -92,10 +95,82 @@ impl Session {
         within(PATIENT, "cannot get a credential", call).await
     }
 
+    /// Makes the worktree's branch anew.
+    pub(crate) async fn reset(&mut self, path: &Path) -> Result<Worktree, Failure> {
+        let path = bytes(Some(path));
+        let call = self.client.reset_branch(ResetBranchRequest { path });
+        within(PATIENT, "cannot reset the branch", call).await
+    }
+
+    /// Deletes a branch of the path's repository that no worktree uses.
+    pub(crate) async fn delete(&mut self, path: &Path, branch: &str) -> Result<(), Failure> {
+        let request = DeleteBranchRequest {
+            path: bytes(Some(path)),
+            branch_id: branch.to_owned(),
+        };
+        let call = self.client.delete_branch(request);
+        within(PATIENT, "cannot delete the branch", call).await.map(drop)
+    }
+
+    /// Keeps the worktree's branch for good, or gives it back.
+    pub(crate) async fn keep(&mut self, path: &Path, release: bool) -> Result<Worktree, Failure> {
+        let path = bytes(Some(path));
+        let call = self.client.keep_branch(KeepBranchRequest { path, release });
+        within(PATIENT, "cannot change how the branch is kept", call).await
+    }
+
+    /// The branches without a worktree; deleted when told to.
+    pub(crate) async fn collect_garbage(
+        &mut self,
+        path: Option<&Path>,
+        apply: bool,
+    ) -> Result<CollectGarbageResponse, Failure> {
+        let path = bytes(path);
+        let call = self.client.collect_garbage(CollectGarbageRequest { path, apply });
+        within(PATIENT, "cannot collect branches without a worktree", call).await
+    }
+
+    pub(crate) async fn explain(&mut self, path: &Path) -> Result<ExplainResponse, Failure> {
+        let path = bytes(Some(path));
+        let call = self.client.explain(ExplainRequest { path });
+        within(PROMPT, "cannot explain", call).await
+    }
+
+    pub(crate) async fn events(&mut self, path: Option<&Path>, limit: u32) -> Result<Vec<Event>, Failure> {
+        let path = bytes(path);
+        let call = self.client.list_events(ListEventsRequest { path, limit });
+        Ok(within(PROMPT, "cannot list events", call).await?.events)
+    }
+
+    /// Events from now on; [`next_event`] returns them.
+    pub(crate) async fn watch_events(&mut self, path: Option<&Path>) -> Result<Streaming<Event>, Failure> {
+        let path = bytes(path);
+        let call = self.client.watch_events(WatchEventsRequest { path });
+        within(PROMPT, "cannot follow events", call).await
+    }
+
+    /// Stops watching the repository.
+    pub(crate) async fn unregister(&mut self, path: &Path, delete_branches: bool) -> Result<(), Failure> {
+        let request = UnregisterRepositoryRequest {
+            path: bytes(Some(path)),
+            delete_branches,
+        };
+        let call = self.client.unregister_repository(request);
+        within(PATIENT, "cannot give the repository up", call)
+            .await
+            .map(drop)
+    }
+
     pub(crate) async fn shutdown(mut self) -> Result<(), Failure> {
         let call = self.client.shutdown(ShutdownRequest {});
         within(PROMPT, "cannot stop lakebased", call).await.map(drop)
     }
+}
+
+/// Returns the next event of a stream; `None` when the daemon has ended.
+pub(crate) async fn next_event(stream: &mut Streaming<Event>) -> Result<Option<Event>, Failure> {
+    let next = stream.message().await;
+    next.map_err(|status| Failure::call("cannot follow events", &status))
 }
 
 fn bytes(path: Option<&Path>) -> Vec<u8> {

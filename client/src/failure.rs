@@ -93,7 +93,7 @@ fn exit_of(reason: Reason) -> Exit {
         }
         Reason::Blocked | Reason::NotReady => Exit::NotReady,
         Reason::ShuttingDown => Exit::NotRunning,
-        Reason::Internal => Exit::Failed,
+        Reason::Refused | Reason::Internal => Exit::Failed,
     }
 }
 

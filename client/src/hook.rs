@@ -125,9 +125,9 @@ fn refused(status: &Status) -> Option<String> {
     match reason_of(status) {
         Some(Reason::NotARepository | Reason::NotRegistered | Reason::NotAWorktree) => None,
         Some(Reason::ShuttingDown) => Some(NOT_RUNNING.to_owned()),
-        Some(Reason::NotConfigured | Reason::Blocked | Reason::NotReady | Reason::Internal) => {
-            Some(status.message().to_owned())
-        }
+        Some(
+            Reason::NotConfigured | Reason::Blocked | Reason::NotReady | Reason::Refused | Reason::Internal,
+        ) => Some(status.message().to_owned()),
         // Not the daemon's own words: the connection broke.
         None => Some(SILENT.to_owned()),
     }

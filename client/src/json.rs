@@ -56,6 +56,16 @@ pub(crate) struct Repository {
 }
 
 #[derive(Debug, Serialize)]
+pub(crate) struct Event {
+    sequence: u64,
+    time: Option<String>,
+    repository_id: String,
+    branch_id: Option<String>,
+    action: String,
+    why: String,
+}
+
+#[derive(Debug, Serialize)]
 pub(crate) struct Local {
     api_url: String,
     data_dir: String,
@@ -149,6 +159,19 @@ impl From<&v1::Repository> for Repository {
             service: filled(&repository.service),
             watch_mode: words::watch_mode(repository.watch_mode()),
             problems: problems(&repository.problems),
+        }
+    }
+}
+
+impl From<&v1::Event> for Event {
+    fn from(event: &v1::Event) -> Self {
+        Self {
+            sequence: event.sequence,
+            time: time(event.time.as_ref()),
+            repository_id: event.repository_id.clone(),
+            branch_id: filled(&event.branch_id),
+            action: event.action.clone(),
+            why: event.why.clone(),
         }
     }
 }

@@ -49,10 +49,24 @@ pub(crate) fn print_raw(text: &[u8]) -> io::Result<()> {
 /// # Errors
 /// When nobody reads any more.
 pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
-    let text = serde_json::to_string_pretty(value)?;
+    writeln!(
+        anstream::stdout(),
+        "{}",
+        harmless(&serde_json::to_string_pretty(value)?)
+    )
+}
+
+/// Prints one line of JSON, for answers that have no end.
+///
+/// # Errors
+/// When nobody reads any more.
+pub(crate) fn print_json_line(value: &impl Serialize) -> io::Result<()> {
+    writeln!(anstream::stdout(), "{}", harmless(&serde_json::to_string(value)?))
+}
+
+fn harmless(text: &str) -> String {
     // Within strings serde leaves some characters alone that a terminal would act on.
-    let safe = text
-        .chars()
+    text.chars()
         .fold(String::with_capacity(text.len()), |mut out, c| {
             if is_risky(c) && c != '\n' {
                 out.extend(format!("\\u{:04x}", u32::from(c)).chars());
@@ -60,8 +74,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
                 out.push(c);
             }
             out
-        });
-    writeln!(anstream::stdout(), "{safe}")
+        })
 }
 
 /// Tells how far the work is. Standard error may be closed, which is nobody's fault.

@@ -97,6 +97,15 @@ pub(crate) async fn apply(
             observed.branches.remove(permit.branch());
         }
         Action::Forget => applying.forget(slot).await?,
+        Action::KeepForGood => applying.keep(slot, observed).await?,
+        Action::GiveBack => {
+            // Its lease is ours to run again, which the next look sees to.
+            let give_back = |record: &mut Record| {
+                record.is_kept = false;
+                record.lease_held = true;
+            };
+            applying.change(slot, give_back).await?;
+        }
     }
     applying.report(step, observed).await
 }
@@ -124,6 +133,12 @@ fn set_expiry(observed: &mut Observed, branch: &BranchId, expire_time: Option<Ti
 }
 
 impl Applying<'_> {
+    /// The branch that a slot's record names.
+    pub(crate) fn branch_of(&self, slot: &Slot) -> Option<BranchId> {
+        let record = self.records.iter().find(|record| &record.slot == slot);
+        record.map(|record| record.branch.clone())
+    }
+
     async fn create(
         &mut self,
         slot: &Slot,
@@ -190,6 +205,14 @@ impl Applying<'_> {
         Ok(())
     }
 
+    async fn keep(&mut self, slot: &Slot, observed: &mut Observed) -> Result<(), Failed> {
+        let branch = self.record(slot)?.branch;
+        self.change(slot, |record| record.is_kept = true).await?;
+        self.provider.hold(&branch).await?;
+        set_expiry(observed, &branch, None);
+        Ok(())
+    }
+
     fn new_record(&self, slot: &Slot, branch: &BranchId, state: RecordState) -> Record {
         Record {
             slot: slot.clone(),
@@ -203,6 +226,7 @@ impl Applying<'_> {
             lease_held: false,
             reap_after: None,
             was_locked: false,
+            is_kept: false,
         }
     }
 
@@ -279,5 +303,7 @@ fn word(action: &Action, is_made: bool) -> &'static str {
         Action::Reap(_) => "reaped",
         Action::Forget => "forgotten",
         Action::Quarantine => "quarantined",
+        Action::KeepForGood => "kept for good",
+        Action::GiveBack => "given back",
     }
 }

@@ -32,19 +32,20 @@ impl Attempts {
         self.by_slot.remove(slot);
     }
 
+    /// Lets everything be tried again now, as a person wants it.
+    pub(crate) fn forgive(&mut self) {
+        self.by_slot.clear();
+    }
+
     /// Counts a failure.
     pub(crate) fn failed(&mut self, slot: &Slot, error: &ProviderError) {
-        let message = chain(error);
         let failures = self
             .by_slot
             .get(slot)
             .map_or(1, |attempt| attempt.failures.saturating_add(1));
         let pause = backoff::pause(failures, rand::random_range(0..=100)).max(pause_asked(error));
-        tracing::warn!(%slot, error = message, ?pause, "a step failed; it is tried again");
-        let problem = Problem {
-            message,
-            fix: fix(error).into(),
-        };
+        tracing::warn!(%slot, error = chain(error), ?pause, "a step failed; it is tried again");
+        let problem = problem(error);
         self.by_slot.insert(
             slot.clone(),
             Attempt {
@@ -79,6 +80,14 @@ impl Attempts {
             .values()
             .filter_map(|attempt| attempt.until.checked_duration_since(now))
             .min()
+    }
+}
+
+/// A failure, and what a person can do about it.
+pub(crate) fn problem(error: &ProviderError) -> Problem {
+    Problem {
+        message: chain(error),
+        fix: fix(error).into(),
     }
 }
 

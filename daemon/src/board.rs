@@ -47,6 +47,8 @@ pub(crate) struct RepositoryView {
     /// What kept the last pass from its end; it is one of the problems.
     pub(crate) hindrance: Option<Problem>,
     pub(crate) worktrees: Vec<WorktreeView>,
+    /// Branches of ours that no worktree uses.
+    pub(crate) unused: Vec<UnusedView>,
     /// The number of the last pass that ended, so that a caller can wait for one that began after its call.
     pub(crate) passes: u64,
     /// The last pass found nothing to do and nothing to wait for.
@@ -68,6 +70,14 @@ pub(crate) struct WorktreeView {
     pub(crate) branch: Option<BranchView>,
     /// Present when credentials can be had.
     pub(crate) target: Option<Arc<Target>>,
+}
+
+/// A branch that no worktree uses.
+#[derive(Debug, Clone)]
+pub(crate) struct UnusedView {
+    pub(crate) branch: BranchView,
+    /// Its worktree or git branch is gone, and we made it.
+    pub(crate) is_orphan: bool,
 }
 
 /// Whose a branch is.
@@ -182,6 +192,7 @@ impl RepositoryView {
             problems: vec![],
             hindrance: None,
             worktrees: vec![],
+            unused: vec![],
             passes: 0,
             is_settled: false,
         }

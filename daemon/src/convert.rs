@@ -2,6 +2,7 @@
 
 use crate::board::{BranchView, Ownership, Problem, RepositoryView, WatchMode, WorktreeView};
 use crate::credentials::{Minted, Target};
+use crate::ledger::LoggedEvent;
 use crate::services::LocalInfo;
 use chrono::TimeDelta;
 use daemon_core::Timestamp;
@@ -67,7 +68,7 @@ pub(crate) fn worktree(repository: &RepositoryView, worktree: &WorktreeView) -> 
     }
 }
 
-fn branch(branch: &BranchView) -> v1::Branch {
+pub(crate) fn branch(branch: &BranchView) -> v1::Branch {
     let ownership = match branch.ownership {
         Some(Ownership::Owned) => v1::Ownership::Owned,
         Some(Ownership::Adopted) => v1::Ownership::Adopted,
@@ -83,6 +84,17 @@ fn branch(branch: &BranchView) -> v1::Branch {
         logical_size_bytes: branch.logical_size_bytes,
         own_size_bytes: branch.own_size_bytes,
         create_time: branch.create_time.map(timestamp),
+    }
+}
+
+pub(crate) fn event(event: &LoggedEvent) -> v1::Event {
+    v1::Event {
+        sequence: event.sequence.cast_unsigned(),
+        time: Some(timestamp(event.at)),
+        repository_id: event.repository.to_string(),
+        branch_id: event.branch.clone(),
+        action: event.action.clone(),
+        why: event.why.clone(),
     }
 }
 

@@ -4,13 +4,15 @@
 use chrono::DateTime;
 use daemon_core::Timestamp;
 use daemon_core::ids::{BranchId, BranchUid, ProjectId, RepositoryId, Slot};
-use daemon_core::state::{Record, RecordState};
+use daemon_core::state::{Reaped, Record, RecordState};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{FromRow, SqlitePool};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// How many events are kept.
 const EVENTS_KEPT: i64 = 10_000;
@@ -57,6 +59,8 @@ pub(crate) struct Event<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     pool: SqlitePool,
+    /// The sequence of the newest event.
+    newest: Arc<watch::Sender<i64>>,
 }
 
 #[derive(FromRow)]
@@ -81,6 +85,28 @@ struct RawRecord {
     lease_held: bool,
     reap_after: Option<i64>,
     was_locked: bool,
+    kept: bool,
+}
+
+/// One row of the event list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoggedEvent {
+    pub(crate) sequence: i64,
+    pub(crate) at: Timestamp,
+    pub(crate) repository: RepositoryId,
+    pub(crate) branch: String,
+    pub(crate) action: String,
+    pub(crate) why: String,
+}
+
+#[derive(FromRow)]
+struct RawEvent {
+    sequence: i64,
+    at: i64,
+    repository_id: String,
+    branch: String,
+    action: String,
+    why: String,
 }
 
 impl Ledger {
@@ -108,7 +134,13 @@ impl Ledger {
             .max_lifetime(None);
         let pool = pool.connect_with(options).await?;
         sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool })
+        let newest = sqlx::query_scalar("SELECT COALESCE(MAX(sequence), 0) FROM events")
+            .fetch_one(&pool)
+            .await?;
+        Ok(Self {
+            pool,
+            newest: Arc::new(watch::Sender::new(newest)),
+        })
     }
 
     // ---- repositories
@@ -174,12 +206,24 @@ impl Ledger {
     /// Returns a repository's records in one place.
     pub(crate) async fn records(&self, id: &RepositoryId, place: &Place) -> Result<Vec<Record>, LedgerError> {
         let rows: Vec<RawRecord> = sqlx::query_as(
-            "SELECT origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked
+            "SELECT origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked, kept
              FROM branches WHERE repository_id = ? AND origin = ? AND project = ? ORDER BY slot",
         )
         .bind(id.as_str())
         .bind(&place.origin)
         .bind(place.project.as_str())
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().map(Record::try_from).collect()
+    }
+
+    /// Returns a repository's records in all places.
+    pub(crate) async fn all_records(&self, id: &RepositoryId) -> Result<Vec<Record>, LedgerError> {
+        let rows: Vec<RawRecord> = sqlx::query_as(
+            "SELECT origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked, kept
+             FROM branches WHERE repository_id = ? ORDER BY slot",
+        )
+        .bind(id.as_str())
         .fetch_all(&self.pool)
         .await?;
         rows.into_iter().map(Record::try_from).collect()
@@ -228,8 +272,8 @@ impl Ledger {
     pub(crate) async fn save(&self, id: &RepositoryId, record: &Record) -> Result<(), LedgerError> {
         sqlx::query(
             "INSERT OR REPLACE INTO branches
-             (repository_id, origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             (repository_id, origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked, kept)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(id.as_str())
         .bind(&record.origin)
@@ -243,6 +287,7 @@ impl Ledger {
         .bind(record.lease_held)
         .bind(record.reap_after.map(|at| at.timestamp_millis()))
         .bind(record.was_locked)
+        .bind(record.is_kept)
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -298,6 +343,39 @@ impl Ledger {
         Ok(())
     }
 
+    /// Counts what the brake looks at: branches of ours in a place, and deletes there since a moment.
+    pub(crate) async fn reaped(&self, place: &Place, since: Timestamp) -> Result<Reaped, LedgerError> {
+        let (owned, in_last_hour): (i64, i64) = sqlx::query_as(
+            "SELECT (SELECT COUNT(*) FROM branches WHERE origin = ? AND project = ? AND state = 'owned'),
+                    (SELECT COUNT(*) FROM tombstones WHERE origin = ? AND project = ? AND deleted_at >= ?)",
+        )
+        .bind(&place.origin)
+        .bind(place.project.as_str())
+        .bind(&place.origin)
+        .bind(place.project.as_str())
+        .bind(since.timestamp_millis())
+        .fetch_one(&self.pool)
+        .await?;
+        let count = |n: i64| usize::try_from(n).unwrap_or_default();
+        Ok(Reaped {
+            owned: count(owned),
+            in_last_hour: count(in_last_hour),
+        })
+    }
+
+    /// Stops watching a repository. Its records go, so that what is left of its branches runs out by itself.
+    pub(crate) async fn unregister(&self, id: &RepositoryId) -> Result<(), LedgerError> {
+        let mut tx = self.pool.begin().await?;
+        for sql in [
+            "DELETE FROM branches WHERE repository_id = ?",
+            "DELETE FROM repositories WHERE id = ?",
+        ] {
+            sqlx::query(sql).bind(id.as_str()).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
     // ---- events
 
     /// Writes down what was done, and drops what is too old to matter.
@@ -311,12 +389,54 @@ impl Ledger {
                 .bind(event.why)
                 .execute(&self.pool)
                 .await?;
-        let oldest = done.last_insert_rowid() - EVENTS_KEPT;
+        let newest = done.last_insert_rowid();
+        let oldest = newest - EVENTS_KEPT;
         sqlx::query("DELETE FROM events WHERE sequence <= ?")
             .bind(oldest)
             .execute(&self.pool)
             .await?;
+        self.newest.send_replace(newest);
         Ok(())
+    }
+
+    /// Returns the newest events after a sequence, oldest of them first: of one repository, or of all.
+    pub(crate) async fn events(
+        &self,
+        repository: Option<&RepositoryId>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<LoggedEvent>, LedgerError> {
+        let rows: Vec<RawEvent> = sqlx::query_as(
+            "SELECT sequence, at, repository_id, branch, action, why FROM events
+             WHERE sequence > ? AND (? IS NULL OR repository_id = ?) ORDER BY sequence DESC LIMIT ?",
+        )
+        .bind(after)
+        .bind(repository.map(RepositoryId::as_str))
+        .bind(repository.map(RepositoryId::as_str))
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter().rev().map(LoggedEvent::try_from).collect()
+    }
+
+    /// Follows the sequence of the newest event.
+    pub(crate) fn follow_events(&self) -> watch::Receiver<i64> {
+        self.newest.subscribe()
+    }
+}
+
+impl TryFrom<RawEvent> for LoggedEvent {
+    type Error = LedgerError;
+
+    fn try_from(raw: RawEvent) -> Result<Self, LedgerError> {
+        Ok(Self {
+            sequence: raw.sequence,
+            at: time(raw.at)?,
+            repository: RepositoryId::new(raw.repository_id),
+            branch: raw.branch,
+            action: raw.action,
+            why: raw.why,
+        })
     }
 }
 
@@ -336,9 +456,6 @@ impl TryFrom<RawRecord> for Record {
     type Error = LedgerError;
 
     fn try_from(raw: RawRecord) -> Result<Self, LedgerError> {
-        let time = |ms: i64| {
-            DateTime::from_timestamp_millis(ms).ok_or_else(|| LedgerError::Nonsense(ms.to_string()))
-        };
         Ok(Self {
             slot: Slot::parse(&raw.slot).ok_or(LedgerError::Nonsense(raw.slot))?,
             project: ProjectId::new(raw.project),
@@ -351,8 +468,14 @@ impl TryFrom<RawRecord> for Record {
             lease_held: raw.lease_held,
             reap_after: raw.reap_after.map(time).transpose()?,
             was_locked: raw.was_locked,
+            is_kept: raw.kept,
         })
     }
+}
+
+fn time(milliseconds: i64) -> Result<Timestamp, LedgerError> {
+    DateTime::from_timestamp_millis(milliseconds)
+        .ok_or_else(|| LedgerError::Nonsense(milliseconds.to_string()))
 }
 
 const STATES: [(RecordState, &str); 4] = [
@@ -413,6 +536,7 @@ mod tests {
             lease_held: true,
             reap_after: Some(at(2)),
             was_locked: true,
+            is_kept: true,
         }
     }
 

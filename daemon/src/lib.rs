@@ -33,12 +33,14 @@ mod controller;
 mod convert;
 mod credentials;
 mod env_writer;
+mod explain;
 mod git;
 mod ledger;
 mod lookup;
 mod provider;
 mod reconcile;
 mod repository_config;
+mod requests;
 mod service;
 mod services;
 pub mod socket;
@@ -46,6 +48,7 @@ mod streams;
 mod tend;
 mod view;
 mod watcher;
+mod wishes;
 
 use crate::board::Board;
 use crate::config::Config;
@@ -56,6 +59,7 @@ use crate::reconcile::Reconciler;
 use crate::service::{About, Service};
 use crate::services::Services;
 use crate::watcher::Watcher;
+use crate::wishes::Wishes;
 use anyhow::Context;
 use daemon_core::ids::RepositoryId;
 use lakebase_api::AuthEnv;
@@ -140,6 +144,7 @@ fn service(
         watcher: Mutex::new(Watcher::new(hints)),
         turns: Mutex::default(),
         begun: Mutex::default(),
+        wishes: Wishes::default(),
     });
     let about = About {
         started_at: clock::now(),

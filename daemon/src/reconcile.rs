@@ -1,7 +1,7 @@
 //! One pass over one repository: look, plan, apply, show. Every `if` about policy is in the core's plan.
 
 use crate::apply::{self, Applying};
-use crate::attempts::Attempts;
+use crate::attempts::{self, Attempts};
 use crate::board::{Board, Problem, RepositoryView};
 use crate::clock;
 use crate::credentials::{Credentials, Minted, Target};
@@ -12,11 +12,14 @@ use crate::services::{Services, chain};
 use crate::tend::{self, Written};
 use crate::view;
 use crate::watcher::{Interest, Wanted, Watcher};
+use crate::wishes::{Taken, Wishes};
+use chrono::TimeDelta;
 use daemon_core::config_file::Settings;
-use daemon_core::ids::{BranchUid, RepositoryId, Slot, WorktreeId};
-use daemon_core::plan::{Action, Plan, Standing, plan};
+use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot, WorktreeId};
+use daemon_core::plan::{Action, Plan, Standing, Step, plan};
 use daemon_core::queue::Outcome;
-use daemon_core::state::{Look, Observed, Record, Seen};
+use daemon_core::state::{Asks, Look, Observed, Record, Seen};
+use daemon_core::why::Why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +56,20 @@ pub(crate) struct Reconciler {
     pub(crate) turns: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<()>>>>,
     /// Counts the passes that began, by repository.
     pub(crate) begun: Mutex<BTreeMap<RepositoryId, u64>>,
+    pub(crate) wishes: Wishes,
+}
+
+/// What came of a plan's steps.
+#[derive(Debug, Default)]
+struct Done {
+    any: bool,
+    with_failures: bool,
+}
+
+/// What one look at a repository found before the service was asked.
+struct Looking {
+    settings: Arc<Settings>,
+    git: Seen<Arc<Found>>,
 }
 
 /// Why a pass ended before its end.
@@ -69,14 +86,17 @@ impl Reconciler {
     #[tracing::instrument(name = "pass", skip_all, fields(repository = %row.id))]
     pub(crate) async fn pass(&self, row: &RepositoryRow, memory: &mut Memory) -> Outcome {
         memory.passes = self.begin(&row.id);
+        let mut wishes = self.wishes.take(&row.id);
         let mut view = match self.first_view(row, memory).await {
             Ok(view) => view,
             Err(view) => {
+                let hindrance = view.problems.first().cloned();
                 self.show(*view, memory);
+                wishes.tell(hindrance.as_ref());
                 return Outcome::Failed;
             }
         };
-        let outcome = match self.try_pass(row, memory, &mut view).await {
+        let outcome = match self.try_pass(row, memory, &mut view, &mut wishes).await {
             Ok(outcome) => outcome,
             Err(stop) => {
                 tracing::warn!(error = chain(&stop), "a pass stopped; it is tried again");
@@ -92,7 +112,9 @@ impl Reconciler {
                 Outcome::Failed
             }
         };
+        let hindrance = view.hindrance.clone();
         self.show(view, memory);
+        wishes.tell(hindrance.as_ref());
         outcome
     }
 
@@ -104,6 +126,12 @@ impl Reconciler {
             .get(id)
             .copied()
             .unwrap_or_default()
+    }
+
+    /// Stops watching a repository.
+    pub(crate) fn unwatch(&self, id: &RepositoryId) {
+        let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+        watcher.set(id, &Wanted::new());
     }
 
     fn begin(&self, id: &RepositoryId) -> u64 {
@@ -161,6 +189,10 @@ impl Reconciler {
                 .as_ref()
                 .map(|view| view.worktrees.clone())
                 .unwrap_or_default(),
+            unused: before
+                .as_ref()
+                .map(|view| view.unused.clone())
+                .unwrap_or_default(),
             passes: 0,
             is_settled: false,
         })
@@ -171,6 +203,7 @@ impl Reconciler {
         row: &RepositoryRow,
         memory: &mut Memory,
         view: &mut RepositoryView,
+        wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
         let settings = self.settings(row, memory, view).await?;
         let provider = match &settings {
@@ -205,7 +238,11 @@ impl Reconciler {
                     place: &place,
                     records,
                 };
-                self.converge(&mut applying, memory, view, &settings, git).await
+                if !wishes.is_empty() {
+                    memory.attempts.forgive();
+                }
+                let looking = Looking { settings, git };
+                self.converge(&mut applying, memory, view, &looking, wishes).await
             }
             (_, Some(Err(problem)), _) => Err(Stop::Problem(problem)),
             _ => Ok(Outcome::Done(RESYNC)),
@@ -218,11 +255,12 @@ impl Reconciler {
         applying: &mut Applying<'_>,
         memory: &mut Memory,
         view: &mut RepositoryView,
-        settings: &Arc<Settings>,
-        git: Seen<Arc<Found>>,
+        looking: &Looking,
+        wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
         let provider = applying.provider;
-        if let Seen::Present(found) = &git {
+        let Looking { settings, git } = looking;
+        if let Seen::Present(found) = git {
             apply::note_locks(applying, &found.view.worktrees).await?;
         }
         // What git shows is on the board before the service is asked: a caller may be waiting for it.
@@ -234,7 +272,10 @@ impl Reconciler {
             Ok(observed) => Seen::Present(observed),
             Err(error) => Seen::Unknown(chain(&error)),
         };
-        let steps = match self.plan(applying, memory, settings, &git, &observed).await? {
+        let steps = match self
+            .plan(applying, memory, looking, &observed, &wishes.asks)
+            .await?
+        {
             Plan::Steps(steps) => steps,
             Plan::Wait(reason) => {
                 return Err(Stop::Problem(Problem {
@@ -247,29 +288,14 @@ impl Reconciler {
             Seen::Present(observed) => observed,
             Seen::Unknown(_) => Observed::default(),
         };
-        let (mut has_acted, mut has_failed) = (false, false);
-        for step in steps.iter().filter(|step| step.action != Action::Keep) {
-            has_acted = true;
-            match apply::apply(applying, step, &mut after).await {
-                Ok(()) => memory.attempts.succeeded(&step.slot),
-                Err(apply::Failed::Ledger(error)) => return Err(error.into()),
-                Err(apply::Failed::Provider(error)) => {
-                    has_failed = true;
-                    memory.attempts.failed(&step.slot, &error);
-                }
-            }
-            view::update(view, &steps, &memory.attempts.problems(), applying, &after);
-            self.board.publish(RepositoryView {
-                passes: memory.passes - 1,
-                ..view.clone()
-            });
-        }
-        view::update(view, &steps, &memory.attempts.problems(), applying, &after);
+        let done = self
+            .do_steps(applying, memory, view, &steps, &mut after, wishes)
+            .await?;
         let is_waiting = tend::tend(self, provider, settings, memory, view).await;
         let is_pending = is_waiting || steps.iter().any(|step| step.standing == Standing::Pending);
-        view.is_settled = !has_acted && !is_pending;
+        view.is_settled = !done.any && !is_pending;
         let again_in = match () {
-            () if has_acted && !has_failed => FOLLOW_UP,
+            () if done.any && !done.with_failures => FOLLOW_UP,
             () if is_pending => POLL,
             () => RESYNC,
         };
@@ -278,21 +304,68 @@ impl Reconciler {
         ))
     }
 
+    /// Does the steps one after the other; what comes of each is on the board at once.
+    async fn do_steps(
+        &self,
+        applying: &mut Applying<'_>,
+        memory: &mut Memory,
+        view: &mut RepositoryView,
+        steps: &[Step],
+        after: &mut Observed,
+        wishes: &mut Taken,
+    ) -> Result<Done, Stop> {
+        let mut done = Done::default();
+        for step in steps {
+            let branch = applying.branch_of(&step.slot);
+            if step.action == Action::Keep {
+                refuse(wishes, step, branch);
+                continue;
+            }
+            done.any = true;
+            let result = match apply::apply(applying, step, after).await {
+                Ok(()) => {
+                    memory.attempts.succeeded(&step.slot);
+                    Ok(())
+                }
+                Err(apply::Failed::Ledger(error)) => return Err(error.into()),
+                Err(apply::Failed::Provider(error)) => {
+                    done.with_failures = true;
+                    memory.attempts.failed(&step.slot, &error);
+                    Err(attempts::problem(&error))
+                }
+            };
+            if let (Why::Asked, Some(branch)) = (&step.why, branch) {
+                wishes.note(branch, result);
+            }
+            view::update(view, steps, &memory.attempts.problems(), applying, after);
+            self.board.publish(RepositoryView {
+                passes: memory.passes - 1,
+                ..view.clone()
+            });
+        }
+        view::update(view, steps, &memory.attempts.problems(), applying, after);
+        Ok(done)
+    }
+
     async fn plan(
         &self,
         applying: &Applying<'_>,
         memory: &mut Memory,
-        settings: &Settings,
-        git: &Seen<Arc<Found>>,
+        looking: &Looking,
         observed: &Seen<Observed>,
+        asks: &Asks,
     ) -> Result<Plan, Stop> {
-        let git = match git {
+        let git = match &looking.git {
             Seen::Present(found) => Seen::Present(found.view.clone()),
             Seen::Unknown(reason) => Seen::Unknown(reason.clone()),
         };
         let taken = self
             .ledger
             .taken(applying.repository, applying.place, clock::now())
+            .await?;
+        let reaped = self
+            .ledger
+            .reaped(applying.place, clock::now() - TimeDelta::hours(1))
             .await?;
         Ok(plan(&Look {
             repository: applying.repository,
@@ -303,7 +376,9 @@ impl Reconciler {
             records: &applying.records,
             taken: &taken,
             backing_off: &memory.attempts.backing_off(),
-            policy: &settings.policy,
+            asks,
+            reaped,
+            policy: &looking.settings.policy,
             user_name: &applying.provider.user_name,
             now: clock::now(),
         }))
@@ -418,6 +493,17 @@ fn wanted_watches(common_dir: &Path, found: &Found) -> Wanted {
         }
     }
     wanted
+}
+
+/// Tells who asked in vain why.
+fn refuse(wishes: &mut Taken, step: &Step, branch: Option<BranchId>) {
+    if let (Why::AskedInVain(refusal), Some(branch)) = (&step.why, branch) {
+        let problem = Problem {
+            message: format!("branch `{branch}` must stay: {refusal}"),
+            fix: refusal.fix().into(),
+        };
+        wishes.note(branch, Err(problem));
+    }
 }
 
 /// The view of a registered repository before its first pass.

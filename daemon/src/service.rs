@@ -1,13 +1,11 @@
 //! The control contract, answered: parse, ask once, convert. No policy, no SQL.
 
 use crate::board::{Repositories, RepositoryView};
-use crate::clock;
 use crate::convert;
 use crate::credentials::{Credentials, Freshness};
-use crate::git;
-use crate::ledger::{Ledger, LedgerError, RepositoryRow};
+use crate::ledger::{Ledger, LedgerError};
 use crate::lookup::{Lookup, Now, is_hopeless, not_ready};
-use crate::reconcile::{Reconciler, blocking};
+use crate::reconcile::Reconciler;
 use crate::services::{Services, chain};
 use crate::streams::progress;
 use daemon_core::Timestamp;
@@ -16,6 +14,8 @@ use daemon_core::plan::Standing;
 use futures_util::Stream;
 use lakebase_proto::v1::control_server::Control;
 use lakebase_proto::{PROTOCOL, Reason, status, v1};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +32,12 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// How long it waits for one that has just failed.
 const FAILING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many events are listed unless the caller says otherwise.
+const EVENTS_SHOWN: u32 = 50;
+
+/// How many are listed at most: a message has its limit.
+const MAX_EVENTS: u32 = 2000;
 
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -63,7 +69,7 @@ impl Service {
     }
 
     /// Waits until the branch of a path's worktree can be used.
-    async fn ready(&self, path: &Path, mut deadline: Instant) -> Result<Now, Status> {
+    pub(crate) async fn ready(&self, path: &Path, mut deadline: Instant) -> Result<Now, Status> {
         let mut board = self.lookup.board.follow();
         loop {
             let repositories = board.borrow_and_update().clone();
@@ -122,7 +128,7 @@ impl Service {
         Ok(convert::credential(&worktree, &target, &minted))
     }
 
-    async fn selected(&self, path: &[u8]) -> Result<Vec<RepositoryId>, Status> {
+    pub(crate) async fn selected(&self, path: &[u8]) -> Result<Vec<RepositoryId>, Status> {
         let repositories = self.repositories();
         if path.is_empty() {
             return Ok(repositories.keys().cloned().collect());
@@ -131,7 +137,7 @@ impl Service {
         Ok(vec![self.lookup.repository_of(&repositories, &path).await?])
     }
 
-    async fn worktrees(&self, path: &[u8]) -> Result<v1::ListWorktreesResponse, Status> {
+    pub(crate) async fn worktrees(&self, path: &[u8]) -> Result<v1::ListWorktreesResponse, Status> {
         let ids = self.selected(path).await?;
         let repositories = self.repositories();
         let views = ids.iter().filter_map(|id| repositories.get(id));
@@ -145,46 +151,12 @@ impl Service {
         })
     }
 
-    async fn register(&self, path: PathBuf) -> Result<v1::Repository, Status> {
-        let located = blocking(move || git::locate(&path)).await;
-        let located = located.map_err(|error| {
-            status(
-                Reason::NotARepository,
-                error.to_string(),
-                "run it in a git repository",
-            )
-        })?;
-        let row = RepositoryRow {
-            id: RepositoryId::new(uuid::Uuid::new_v4().to_string()),
-            common_dir: located.common_dir.clone(),
-            device: located.device,
-            inode: located.inode,
-            last_config: None,
-        };
-        let id = self
-            .ledger
-            .register(&row, clock::now())
-            .await
-            .map_err(|error| ledger_failed(&error))?;
-        let view = self.lookup.board.repository(&id).map_or_else(
-            || RepositoryView::unseen(id.clone(), &located),
-            |view| RepositoryView {
-                common_dir: located.common_dir.clone(),
-                ..(*view).clone()
-            },
-        );
-        let answer = convert::repository(&view);
-        self.lookup.board.publish(view);
-        let rows = self
-            .ledger
-            .repositories()
-            .await
-            .map_err(|error| ledger_failed(&error))?;
-        self.lookup
-            .board
-            .retain(&rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>());
-        self.lookup.controller.set_repositories(rows).await;
-        Ok(answer)
+    /// The repository that a path names; `None` for an empty path, which means all.
+    async fn repository_asked(&self, path: &[u8]) -> Result<Option<RepositoryId>, Status> {
+        if path.is_empty() {
+            return Ok(None);
+        }
+        Ok(self.selected(path).await?.pop())
     }
 
     /// Waits for passes that began after now, and for what follows from them.
@@ -204,20 +176,16 @@ impl Service {
     }
 }
 
-fn ledger_failed(error: &LedgerError) -> Status {
+pub(crate) fn ledger_failed(error: &LedgerError) -> Status {
     status(Reason::Internal, chain(error), "see the daemon's log")
 }
 
-fn shutting_down() -> Status {
+pub(crate) fn shutting_down() -> Status {
     status(
         Reason::ShuttingDown,
         "the daemon is ending",
         "start it again with `lakebase up`",
     )
-}
-
-fn not_there_yet<T>(what: &str) -> Result<T, Status> {
-    Err(Status::unimplemented(format!("this daemon cannot {what} yet")))
 }
 
 #[tonic::async_trait]
@@ -281,13 +249,20 @@ impl Control for Service {
 
     async fn watch_worktrees(
         &self,
-        _: Request<v1::WatchWorktreesRequest>,
+        request: Request<v1::WatchWorktreesRequest>,
     ) -> Result<Response<Self::WatchWorktreesStream>, Status> {
-        not_there_yet("watch worktrees for others")
+        let path = request.into_inner().path;
+        let (out, stream) = mpsc::channel(1);
+        self.streams.spawn(self.clone().follow_worktrees(path, out));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
-    async fn explain(&self, _: Request<v1::ExplainRequest>) -> Result<Response<v1::ExplainResponse>, Status> {
-        not_there_yet("explain itself")
+    async fn explain(
+        &self,
+        request: Request<v1::ExplainRequest>,
+    ) -> Result<Response<v1::ExplainResponse>, Status> {
+        let path = self.lookup.resolve(&request.get_ref().path).await?;
+        Ok(Response::new(self.explained(&path).await?))
     }
 
     async fn register_repository(
@@ -300,9 +275,13 @@ impl Control for Service {
 
     async fn unregister_repository(
         &self,
-        _: Request<v1::UnregisterRepositoryRequest>,
+        request: Request<v1::UnregisterRepositoryRequest>,
     ) -> Result<Response<v1::UnregisterRepositoryResponse>, Status> {
-        not_there_yet("unregister a repository")
+        let request = request.into_inner();
+        // Not resolved: the repository may be gone, which is a good reason to give it up.
+        let path = PathBuf::from(OsString::from_vec(request.path));
+        self.unregister(&path, request.delete_branches).await?;
+        Ok(Response::new(v1::UnregisterRepositoryResponse {}))
     }
 
     async fn list_repositories(
@@ -319,41 +298,64 @@ impl Control for Service {
 
     async fn reset_branch(
         &self,
-        _: Request<v1::ResetBranchRequest>,
+        request: Request<v1::ResetBranchRequest>,
     ) -> Result<Response<v1::Worktree>, Status> {
-        not_there_yet("reset a branch")
+        let path = self.lookup.resolve(&request.get_ref().path).await?;
+        Ok(Response::new(self.reset(&path).await?))
     }
 
     async fn delete_branch(
         &self,
-        _: Request<v1::DeleteBranchRequest>,
+        request: Request<v1::DeleteBranchRequest>,
     ) -> Result<Response<v1::DeleteBranchResponse>, Status> {
-        not_there_yet("delete a branch on demand")
+        let request = request.into_inner();
+        let path = self.lookup.resolve(&request.path).await?;
+        self.delete(&path, &request.branch_id).await?;
+        Ok(Response::new(v1::DeleteBranchResponse {}))
     }
 
-    async fn keep_branch(&self, _: Request<v1::KeepBranchRequest>) -> Result<Response<v1::Worktree>, Status> {
-        not_there_yet("keep a branch for good")
+    async fn keep_branch(
+        &self,
+        request: Request<v1::KeepBranchRequest>,
+    ) -> Result<Response<v1::Worktree>, Status> {
+        let request = request.into_inner();
+        let path = self.lookup.resolve(&request.path).await?;
+        Ok(Response::new(self.keep(&path, request.release).await?))
     }
 
     async fn collect_garbage(
         &self,
-        _: Request<v1::CollectGarbageRequest>,
+        request: Request<v1::CollectGarbageRequest>,
     ) -> Result<Response<v1::CollectGarbageResponse>, Status> {
-        not_there_yet("collect garbage on demand")
+        let request = request.into_inner();
+        let collected = Service::collect_garbage(self, &request.path, request.apply).await?;
+        Ok(Response::new(collected))
     }
 
     async fn list_events(
         &self,
-        _: Request<v1::ListEventsRequest>,
+        request: Request<v1::ListEventsRequest>,
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
-        not_there_yet("list events")
+        let request = request.into_inner();
+        let repository = self.repository_asked(&request.path).await?;
+        let limit = match request.limit {
+            0 => EVENTS_SHOWN,
+            limit => limit.min(MAX_EVENTS),
+        };
+        let events = self.ledger.events(repository.as_ref(), 0, limit).await;
+        let events = events.map_err(|error| ledger_failed(&error))?;
+        let events = events.iter().map(convert::event).collect();
+        Ok(Response::new(v1::ListEventsResponse { events }))
     }
 
     async fn watch_events(
         &self,
-        _: Request<v1::WatchEventsRequest>,
+        request: Request<v1::WatchEventsRequest>,
     ) -> Result<Response<Self::WatchEventsStream>, Status> {
-        not_there_yet("stream events")
+        let repository = self.repository_asked(&request.into_inner().path).await?;
+        let (out, stream) = mpsc::channel(16);
+        self.streams.spawn(self.clone().follow_events(repository, out));
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
     async fn reconcile(

@@ -4,7 +4,8 @@ use crate::board::Repositories;
 use crate::convert;
 use crate::credentials::{Freshness, Minted, Target};
 use crate::lookup::{Now, is_hopeless};
-use crate::service::{PATIENCE, Service};
+use crate::service::{PATIENCE, Service, ledger_failed};
+use daemon_core::ids::RepositoryId;
 use lakebase_proto::v1;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +59,61 @@ impl Service {
                 () = out.closed() => return,
                 _ = board.changed() => {}
                 () = rotated => {}
+            }
+        }
+    }
+
+    /// Follows the list of worktrees into a stream: what it is, and again whenever it changes.
+    pub(crate) async fn follow_worktrees(
+        self,
+        path: Vec<u8>,
+        out: mpsc::Sender<Result<v1::ListWorktreesResponse, Status>>,
+    ) {
+        let mut board = self.lookup.board.follow();
+        let mut sent = None;
+        loop {
+            board.mark_unchanged();
+            let now = match self.worktrees(&path).await {
+                Ok(now) => now,
+                Err(error) => return drop(out.send(Err(error)).await),
+            };
+            if sent.as_ref() != Some(&now) {
+                sent = Some(now.clone());
+                if out.send(Ok(now)).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = out.closed() => return,
+                _ = board.changed() => {}
+            }
+        }
+    }
+
+    /// Follows the event list into a stream, from now on. A reader that is slow gets them all, later.
+    pub(crate) async fn follow_events(
+        self,
+        repository: Option<RepositoryId>,
+        out: mpsc::Sender<Result<v1::Event, Status>>,
+    ) {
+        let mut newest = self.ledger.follow_events();
+        let mut sent = *newest.borrow_and_update();
+        loop {
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = out.closed() => return,
+                changed = newest.changed() => if changed.is_err() { return },
+            }
+            let events = match self.ledger.events(repository.as_ref(), sent, u32::MAX).await {
+                Ok(events) => events,
+                Err(error) => return drop(out.send(Err(ledger_failed(&error))).await),
+            };
+            for event in events {
+                sent = event.sequence;
+                if out.send(Ok(convert::event(&event))).await.is_err() {
+                    return;
+                }
             }
         }
     }

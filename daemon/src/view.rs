@@ -1,7 +1,7 @@
 //! From what a pass found and did to what the board shows.
 
 use crate::apply::Applying;
-use crate::board::{BranchView, Ownership, Problem, RepositoryView, WatchMode, WorktreeView};
+use crate::board::{BranchView, Ownership, Problem, RepositoryView, UnusedView, WatchMode, WorktreeView};
 use crate::git::{self, Found};
 use crate::ledger::RepositoryRow;
 use crate::provider::Provider;
@@ -20,6 +20,7 @@ pub(crate) fn update(
     applying: &Applying<'_>,
     after: &Observed,
 ) {
+    view.unused = unused(view, steps, applying, after);
     for worktree in &mut view.worktrees {
         let Some(slot) = &worktree.slot else { continue };
         // The last step about a slot says most about it.
@@ -41,6 +42,34 @@ pub(crate) fn update(
             .take()
             .filter(|target| is_ready && Some(&target.uid) == uid.as_ref());
     }
+}
+
+/// The branches of records whose slots no worktree is on.
+fn unused(
+    view: &RepositoryView,
+    steps: &[Step],
+    applying: &Applying<'_>,
+    after: &Observed,
+) -> Vec<UnusedView> {
+    let is_used = |record: &Record| {
+        view.worktrees
+            .iter()
+            .any(|worktree| worktree.slot.as_ref() == Some(&record.slot))
+    };
+    let unused = applying
+        .records
+        .iter()
+        .filter(|record| !is_used(record) && after.branches.contains_key(&record.branch));
+    let view_of = |record: &Record| {
+        let (branch, _) = branch_view(applying.provider, record, after)?;
+        let step = steps.iter().rfind(|step| step.slot == record.slot);
+        let is_gone = step.is_some_and(|step| step.why.is_about_absence());
+        Some(UnusedView {
+            is_orphan: is_gone && branch.ownership == Some(Ownership::Owned),
+            branch,
+        })
+    };
+    unused.filter_map(view_of).collect()
 }
 
 /// What a step that can go no further says to a person.
@@ -155,6 +184,7 @@ pub(crate) fn unreadable_view(
             problems: vec![problem.clone()],
             hindrance: Some(problem),
             worktrees: vec![],
+            unused: vec![],
             passes: 0,
             is_settled: false,
         },

@@ -24,12 +24,14 @@ pub enum Reason {
     NotReady,
     /// The daemon is ending.
     ShuttingDown,
+    /// What was asked for may not be done; the message says why.
+    Refused,
     /// Something inside the daemon failed.
     Internal,
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::NotARepository,
         Self::NotRegistered,
         Self::NotAWorktree,
@@ -37,6 +39,7 @@ impl Reason {
         Self::Blocked,
         Self::NotReady,
         Self::ShuttingDown,
+        Self::Refused,
         Self::Internal,
     ];
 
@@ -50,6 +53,7 @@ impl Reason {
             Self::Blocked => "BLOCKED",
             Self::NotReady => "NOT_READY",
             Self::ShuttingDown => "SHUTTING_DOWN",
+            Self::Refused => "REFUSED",
             Self::Internal => "INTERNAL",
         }
     }
@@ -58,7 +62,7 @@ impl Reason {
     fn code(self) -> Code {
         match self {
             Self::NotARepository | Self::NotRegistered | Self::NotAWorktree => Code::NotFound,
-            Self::NotConfigured | Self::Blocked => Code::FailedPrecondition,
+            Self::NotConfigured | Self::Blocked | Self::Refused => Code::FailedPrecondition,
             Self::NotReady | Self::ShuttingDown => Code::Unavailable,
             Self::Internal => Code::Internal,
         }

@@ -82,9 +82,13 @@ impl DaemonError {
             Self::Connect(_) | Self::Ended | Self::Malformed(_) | Self::TimedOut { .. } => true,
             Self::Refused(status) => match reason_of(status) {
                 // A worktree that was added this instant is seen by the daemon in the next.
-                Some(Reason::NotAWorktree | Reason::NotReady | Reason::ShuttingDown | Reason::Internal) => {
-                    true
-                }
+                Some(
+                    Reason::NotAWorktree
+                    | Reason::NotReady
+                    | Reason::ShuttingDown
+                    | Reason::Refused
+                    | Reason::Internal,
+                ) => true,
                 Some(
                     Reason::NotARepository | Reason::NotRegistered | Reason::NotConfigured | Reason::Blocked,
                 ) => false,

@@ -58,6 +58,34 @@ pub enum Refusal {
     InGrace,
     /// Its worktree was locked when it was last seen.
     WasLocked,
+    /// Somebody asked to keep it for good.
+    Kept,
+    /// A worktree uses it.
+    InUse,
+    /// Enough branches of the project were deleted in the last hour.
+    OverBudget,
+    /// So many branches lost their worktrees at once that a person should look first.
+    TooManyAtOnce,
+}
+
+impl Refusal {
+    /// What a person who asked for the delete can do; empty when there is nothing.
+    pub fn fix(self) -> &'static str {
+        match self {
+            Self::Kept => "run `lakebase branch keep --release` in its worktree first",
+            Self::InUse => "remove the worktree, or run `lakebase branch reset` in it",
+            Self::HasChildren => "remove the worktrees whose branches fork from it first",
+            Self::Transitional => "try again in a moment",
+            Self::Protected => "take the protection off in the project, if nobody needs it",
+            Self::NotOwned | Self::OtherUid => "delete it in the project, if nobody needs it",
+            Self::ElsewhereRecorded | Self::Default | Self::Root => "",
+            Self::NotProvenAbsent
+            | Self::InGrace
+            | Self::WasLocked
+            | Self::OverBudget
+            | Self::TooManyAtOnce => "run `lakebase gc --yes` if nobody needs it",
+        }
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -74,6 +102,10 @@ impl fmt::Display for Refusal {
             Self::NotProvenAbsent => "its worktree was found gone only once",
             Self::InGrace => "its worktree has not been gone for long enough",
             Self::WasLocked => "its worktree was locked when last seen",
+            Self::Kept => "somebody asked to keep it",
+            Self::InUse => "a worktree uses it",
+            Self::OverBudget => "enough branches were deleted in the last hour",
+            Self::TooManyAtOnce => "many branches lost their worktrees at once; see `lakebase gc`",
         })
     }
 }
@@ -87,9 +119,12 @@ pub struct Asked<'a> {
     pub origin: &'a str,
     /// Wall time.
     pub now: Timestamp,
+    /// A person named this branch, or asked for all that are orphaned. That stands for the proof of absence, and for
+    /// nothing else.
+    pub by_person: bool,
 }
 
-/// Decides whether a branch whose slot a complete look has just found absent may be deleted.
+/// Decides whether a branch may be deleted whose slot a complete look has just found absent, or that a person named.
 ///
 /// # Errors
 /// The first reason why it must stay.
@@ -110,7 +145,12 @@ pub fn may_delete(
     if observed.has_children(&remote.id) {
         return Err(Refusal::HasChildren);
     }
-    check_absence(record, asked.now)?;
+    if record.is_kept {
+        return Err(Refusal::Kept);
+    }
+    if !asked.by_person {
+        check_absence(record, asked.now)?;
+    }
     Ok(DeletePermit {
         project: record.project.clone(),
         branch: record.branch.clone(),
@@ -178,9 +218,12 @@ mod tests {
         seen_absent: bool,
         grace_over: bool,
         unlocked: bool,
+        given_back: bool,
     }
 
-    const FACTS: u32 = 13;
+    const FACTS: u32 = 14;
+    /// The facts that a person's word stands for.
+    const ABSENCE: u32 = 1 << 10 | 1 << 11 | 1 << 12;
 
     fn facts(bits: u32) -> Facts {
         let bit = |n: u32| bits & (1 << n) != 0;
@@ -198,10 +241,34 @@ mod tests {
             seen_absent: bit(10),
             grace_over: bit(11),
             unlocked: bit(12),
+            given_back: bit(13),
+        }
+    }
+
+    /// A project with the branch in it, and another one that may fork from it.
+    fn beside(remote: &RemoteBranch, is_childless: bool) -> Observed {
+        let child = RemoteBranch {
+            id: BranchId::new("child"),
+            source: Some(if is_childless {
+                BranchId::new("production")
+            } else {
+                remote.id.clone()
+            }),
+            ..remote.clone()
+        };
+        Observed {
+            branches: [remote.clone(), child]
+                .into_iter()
+                .map(|b| (b.id.clone(), b))
+                .collect(),
         }
     }
 
     fn ask(facts: Facts, state: RecordState) -> Result<DeletePermit, Refusal> {
+        weigh(facts, state, false)
+    }
+
+    fn weigh(facts: Facts, state: RecordState, by_person: bool) -> Result<DeletePermit, Refusal> {
         let record = Record {
             slot: Slot::Ref(GitRef::new("refs/heads/x")),
             project: ProjectId::new(if facts.same_project { "shop" } else { "other" }),
@@ -219,6 +286,7 @@ mod tests {
             lease_held: false,
             reap_after: facts.seen_absent.then_some(at(100)),
             was_locked: !facts.unlocked,
+            is_kept: !facts.given_back,
         };
         let remote = RemoteBranch {
             id: BranchId::new(if facts.same_name { "jane-x" } else { "jane-y" }),
@@ -236,21 +304,7 @@ mod tests {
             logical_size_bytes: None,
             own_size_bytes: None,
         };
-        let child = RemoteBranch {
-            id: BranchId::new("child"),
-            source: Some(if facts.childless {
-                BranchId::new("production")
-            } else {
-                remote.id.clone()
-            }),
-            ..remote.clone()
-        };
-        let observed = Observed {
-            branches: [remote.clone(), child]
-                .into_iter()
-                .map(|b| (b.id.clone(), b))
-                .collect(),
-        };
+        let observed = beside(&remote, facts.childless);
         let now = if facts.grace_over { at(100) } else { at(99) };
         may_delete(
             &record,
@@ -260,6 +314,7 @@ mod tests {
                 project: &ProjectId::new("shop"),
                 origin: "https://a",
                 now,
+                by_person,
             },
         )
     }
@@ -275,6 +330,8 @@ mod tests {
                 RecordState::Intent
             };
             assert_eq!(ask(facts, state).is_ok(), bits == all, "{facts:?}");
+            let is_open = weigh(facts, state, true).is_ok();
+            assert_eq!(is_open, bits | ABSENCE == all, "by a person: {facts:?}");
         }
     }
 

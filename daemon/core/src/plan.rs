@@ -13,6 +13,8 @@ use crate::why::Why;
 use chrono::TimeDelta;
 use std::collections::{BTreeMap, BTreeSet};
 
+mod asked;
+mod brake;
 mod retire;
 mod source;
 mod step;
@@ -46,6 +48,7 @@ pub fn plan(look: &Look<'_>) -> Plan {
                 observed,
                 in_use: in_use(git),
                 chosen: BTreeSet::new(),
+                reaps: 0,
                 steps: vec![],
             };
             planner.run();
@@ -71,16 +74,23 @@ struct Planner<'a> {
     in_use: Vec<(Slot, &'a Worktree)>,
     /// Names given to new slots in this very plan.
     chosen: BTreeSet<BranchId>,
+    /// Deletes in this very plan that nobody asked for.
+    reaps: usize,
     steps: Vec<Step>,
 }
 
 impl<'a> Planner<'a> {
     fn run(&mut self) {
+        if self.look.asks.is_leaving {
+            return self.leave();
+        }
         for (slot, worktree) in self.in_use.clone() {
-            self.wanted(&slot, worktree);
+            if !self.answered(&slot) {
+                self.wanted(&slot, worktree);
+            }
         }
         for record in self.look.records {
-            if !self.is_in_use(&record.slot) {
+            if !self.is_in_use(&record.slot) && !self.answered(&record.slot) {
                 self.unwanted(record);
             }
         }
@@ -278,7 +288,8 @@ impl<'a> Planner<'a> {
     }
 
     fn lease_step(&self, record: &Record, remote: &RemoteBranch) -> (Action, Why) {
-        match (self.look.policy.ttl, remote.expire_time) {
+        let ttl = self.look.policy.ttl.filter(|_| !record.is_kept);
+        match (ttl, remote.expire_time) {
             (Some(ttl), Some(expire_time)) => {
                 let due = lease::renew_at(expire_time, ttl, Jitter::of(remote.id.as_str()));
                 let renewed = lease::renewed(expire_time, ttl, self.look.now);
@@ -290,6 +301,7 @@ impl<'a> Planner<'a> {
             }
             (Some(_), None) => self.release_step(record).unwrap_or((Action::Keep, Why::InUse)),
             (None, Some(_)) if record.state == RecordState::Owned => (Action::Hold, Why::NoExpiryWanted),
+            (None, _) if record.is_kept => (Action::Keep, Why::Kept),
             (None, _) => (Action::Keep, Why::InUse),
         }
     }
@@ -297,7 +309,7 @@ impl<'a> Planner<'a> {
     /// Gives a held lease back when nothing forks from the branch and nothing is about to.
     fn release_step(&self, record: &Record) -> Option<(Action, Why)> {
         let ttl = self.look.policy.ttl?;
-        if !record.lease_held {
+        if !record.lease_held || record.is_kept {
             return None;
         }
         if self.observed.has_children(&record.branch) || self.is_awaited_parent(record) {

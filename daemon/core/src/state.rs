@@ -151,6 +151,8 @@ pub struct Record {
     pub reap_after: Option<Timestamp>,
     /// Whether the worktree was locked when it was last seen.
     pub was_locked: bool,
+    /// Somebody asked to keep the branch for good: no lease, never reaped.
+    pub is_kept: bool,
 }
 
 /// Where a detached worktree's branch forks from.
@@ -188,6 +190,39 @@ pub struct Policy {
     pub on_existing: OnExisting,
 }
 
+/// What a person asks for about one branch. Asked once and answered by one plan; never kept for a later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Delete it, unless a worktree uses it.
+    Delete,
+    /// Delete it although a worktree uses it; the worktree gets a new one.
+    Reset,
+    /// Keep it for good.
+    Keep,
+    /// Look after it again.
+    GiveBack,
+}
+
+/// What persons ask for at one look.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// By branch.
+    pub branches: BTreeMap<BranchId, Ask>,
+    /// Delete every branch of ours whose slot is gone, without grace and without a limit.
+    pub collect_garbage: bool,
+    /// The repository is given up: delete every branch of ours, in use or not, and make none.
+    pub is_leaving: bool,
+}
+
+/// How much was deleted lately, for the brake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Branches of ours in the project, all repositories together.
+    pub owned: usize,
+    /// Deletes in the last hour.
+    pub in_last_hour: usize,
+}
+
 /// Everything that one plan is made from.
 #[derive(Debug)]
 pub struct Look<'a> {
@@ -207,6 +242,10 @@ pub struct Look<'a> {
     pub taken: &'a BTreeSet<BranchId>,
     /// Slots that failed lately and are left alone for now, with the reason.
     pub backing_off: &'a BTreeMap<Slot, String>,
+    /// What persons ask for.
+    pub asks: &'a Asks,
+    /// What was deleted lately.
+    pub reaped: Reaped,
     /// The rules.
     pub policy: &'a Policy,
     /// The workspace user's name (an e-mail address or an application id).

@@ -55,9 +55,23 @@ pub enum Why {
     BackingOff(String),
     /// Neither slot nor branch is left.
     NothingLeft,
+    /// A person asked for it.
+    Asked,
+    /// A person asked for it, but it may not be.
+    AskedInVain(Refusal),
+    /// Somebody asked to keep it for good.
+    Kept,
 }
 
 impl Why {
+    /// Says whether the reason is that a slot is not there.
+    pub fn is_about_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::SlotGone | Self::StillGone | Self::Stays(_) | Self::AskedInVain(_)
+        )
+    }
+
     /// What a person should do, when only a person can help.
     pub fn fix(&self) -> Option<String> {
         match self {
@@ -90,7 +104,10 @@ impl Why {
             | Self::Stays(_)
             | Self::BackAgain
             | Self::BackingOff(_)
-            | Self::NothingLeft => None,
+            | Self::NothingLeft
+            | Self::Asked
+            | Self::AskedInVain(_)
+            | Self::Kept => None,
         }
     }
 }
@@ -122,6 +139,9 @@ impl fmt::Display for Why {
             Self::HeadUnknown(reason) => write!(f, "HEAD cannot be read: {reason}"),
             Self::BackingOff(error) => f.write_str(error),
             Self::NothingLeft => f.write_str("neither worktree nor branch is left"),
+            Self::Asked => f.write_str("somebody asked for it"),
+            Self::AskedInVain(refusal) => write!(f, "somebody asked to delete it, but {refusal}"),
+            Self::Kept => f.write_str("somebody asked to keep it for good"),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod credentials;
 mod local;
 mod process;
+mod requests;
 mod rooms;
 mod worktrees;
 mod world;

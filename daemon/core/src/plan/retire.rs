@@ -25,7 +25,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Absent means: a complete look did not find it. A worktree whose HEAD is unreadable may stand on any unborn ref.
-    fn is_absent(&self, slot: &Slot) -> bool {
+    pub(super) fn is_absent(&self, slot: &Slot) -> bool {
         match slot {
             Slot::Ref(name) => {
                 let is_head_unknown = |worktree: &Worktree| matches!(worktree.head, Head::Unknown(_));
@@ -38,6 +38,9 @@ impl<'a> Planner<'a> {
     /// The slot is there, but no worktree is on it: the lease runs out by itself.
     fn idle(&mut self, record: &Record, remote: &RemoteBranch) {
         let is_ours = record.state == RecordState::Owned && !is_other(record, remote);
+        if record.is_kept {
+            return self.push(&record.slot, Action::Keep, Why::Kept, Standing::Unused);
+        }
         let release = if is_ours && remote.expire_time.is_none() {
             self.release_step(record)
         } else {
@@ -83,12 +86,15 @@ impl<'a> Planner<'a> {
 
     /// A removal that we watched proves itself at the next look; any other absence needs the grace.
     fn proven_at(&self, slot: &Slot) -> Timestamp {
-        let was_watched = matches!(slot, Slot::Worktree(id) if self.git.removed_live.contains(id));
-        if was_watched {
+        if self.was_watched(slot) {
             self.look.now
         } else {
             self.look.now + self.look.policy.reap_grace
         }
+    }
+
+    pub(super) fn was_watched(&self, slot: &Slot) -> bool {
+        matches!(slot, Slot::Worktree(id) if self.git.removed_live.contains(id))
     }
 
     fn reap(&mut self, record: &Record, remote: &RemoteBranch) {
@@ -101,14 +107,22 @@ impl<'a> Planner<'a> {
                 Standing::Unused,
             );
         }
-        let asked = Asked {
+        let permit = may_delete(record, remote, self.observed, self.question(false));
+        match permit.and_then(|permit| self.brake(record).map(|()| permit)) {
+            Ok(permit) => {
+                self.reaps += 1;
+                self.push(slot, Action::Reap(permit), Why::StillGone, Standing::Unused);
+            }
+            Err(refusal) => self.push(slot, Action::Keep, Why::Stays(refusal), Standing::Unused),
+        }
+    }
+
+    pub(super) fn question(&self, by_person: bool) -> Asked<'a> {
+        Asked {
             project: self.look.project,
             origin: self.look.origin,
             now: self.look.now,
-        };
-        match may_delete(record, remote, self.observed, asked) {
-            Ok(permit) => self.push(slot, Action::Reap(permit), Why::StillGone, Standing::Unused),
-            Err(refusal) => self.push(slot, Action::Keep, Why::Stays(refusal), Standing::Unused),
+            by_person,
         }
     }
 }

@@ -85,4 +85,8 @@ pub enum Action {
     Forget,
     /// Record that another branch has the name, and leave it alone from now on.
     Quarantine,
+    /// Record that the branch is kept for good, and take its expiration off.
+    KeepForGood,
+    /// Record that the branch is looked after again.
+    GiveBack,
 }

@@ -9,7 +9,7 @@ use super::*;
 use crate::Timestamp;
 use crate::ids::{BranchUid, GitRef, ProjectId, RepositoryId, WorktreeId};
 use crate::permit::Refusal;
-use crate::state::{Head, Policy, Worktree, WorktreeSource};
+use crate::state::{Ask, Asks, Head, Policy, Reaped, Worktree, WorktreeSource};
 use proptest::prelude::*;
 
 const USER: &str = "jane@example.com";
@@ -90,6 +90,7 @@ fn record(slot: Slot, branch: &str, state: RecordState) -> Record {
         lease_held: false,
         reap_after: None,
         was_locked: false,
+        is_kept: false,
     }
 }
 
@@ -108,6 +109,8 @@ struct World {
     records: Vec<Record>,
     taken: BTreeSet<BranchId>,
     backing_off: BTreeMap<Slot, String>,
+    asks: Asks,
+    reaped: Reaped,
     policy: Policy,
     now: Timestamp,
 }
@@ -123,6 +126,8 @@ impl World {
             records,
             taken: BTreeSet::new(),
             backing_off: BTreeMap::new(),
+            asks: Asks::default(),
+            reaped: Reaped::default(),
             policy: policy(),
             now: at(1),
         }
@@ -138,6 +143,8 @@ impl World {
             records: &self.records,
             taken: &self.taken,
             backing_off: &self.backing_off,
+            asks: &self.asks,
+            reaped: self.reaped,
             policy: &self.policy,
             user_name: USER,
             now: self.now,
@@ -192,6 +199,8 @@ fn short(action: &Action) -> String {
         Action::Reap(permit) => format!("reap {}", permit.branch()),
         Action::Forget => "forget".into(),
         Action::Quarantine => "quarantine".into(),
+        Action::KeepForGood => "keep for good".into(),
+        Action::GiveBack => "give back".into(),
     }
 }
 
@@ -551,6 +560,151 @@ fn an_unreadable_head_may_be_on_any_git_branch() {
     let branch = remote("jane-unborn", Some("production"), Some(at(9)));
     let world = World::new(vec![unreadable], vec![branch], vec![unborn]);
     assert_eq!(world.doings(), ["mark present"]);
+}
+
+// ---- what persons ask for
+
+fn asking(world: World, branch: &str, ask: Ask) -> World {
+    let branches = BTreeMap::from([(BranchId::new(branch), ask)]);
+    let asks = Asks {
+        branches,
+        ..Asks::default()
+    };
+    World { asks, ..world }
+}
+
+#[test]
+fn a_person_may_delete_what_no_worktree_uses_at_once() {
+    let (branch, record) = owned_wt();
+    let slot = record.slot.clone();
+    let gone = World::new(vec![], vec![branch.clone()], vec![record.clone()]);
+    let gone = asking(gone, "jane-main-worktree-abc", Ask::Delete);
+    assert_eq!(gone.doings(), ["reap jane-main-worktree-abc"]);
+    assert_eq!(gone.why(&slot), Why::Asked);
+    let used = World::new(vec![detached("abc")], vec![branch], vec![record]);
+    let used = asking(used, "jane-main-worktree-abc", Ask::Delete);
+    assert_eq!(
+        (used.doings(), used.why(&slot)),
+        (vec![], Why::AskedInVain(Refusal::InUse))
+    );
+}
+
+#[test]
+fn a_reset_deletes_what_is_in_use_and_a_later_look_makes_it_anew() {
+    let (main, main_record) = owned_main(None);
+    let (branch, record) = owned_wt();
+    let worktrees = vec![main_worktree(), detached("abc")];
+    let world = World::new(worktrees.clone(), vec![main, branch], vec![main_record, record]);
+    let parent = asking(world, "jane-main", Ask::Reset);
+    assert_eq!(
+        (parent.doings(), parent.why(&main_slot())),
+        (vec![], Why::AskedInVain(Refusal::HasChildren))
+    );
+    let child = asking(parent, "jane-main-worktree-abc", Ask::Reset);
+    assert_eq!(child.doings(), ["reap jane-main-worktree-abc"]);
+}
+
+#[test]
+fn no_word_of_a_person_deletes_what_is_not_ours() {
+    for state in [
+        RecordState::Adopted,
+        RecordState::Quarantined,
+        RecordState::Intent,
+    ] {
+        let (branch, record) = owned_wt();
+        let record = Record { state, ..record };
+        let slot = record.slot.clone();
+        for ask in [Ask::Delete, Ask::Reset, Ask::Keep, Ask::GiveBack] {
+            let world = World::new(vec![], vec![branch.clone()], vec![record.clone()]);
+            let world = asking(world, "jane-main-worktree-abc", ask);
+            assert_eq!(
+                (world.doings(), world.why(&slot)),
+                (vec![], Why::AskedInVain(Refusal::NotOwned))
+            );
+        }
+    }
+}
+
+#[test]
+fn a_kept_branch_has_no_lease_and_is_never_reaped_until_it_is_given_back() {
+    let (branch, record) = owned_wt();
+    let kept = Record {
+        is_kept: true,
+        reap_after: Some(at(0)),
+        ..record
+    };
+    let endless = RemoteBranch {
+        expire_time: None,
+        ..branch
+    };
+    let mut world = World::new(vec![], vec![endless], vec![kept.clone()]);
+    assert_eq!(
+        (world.doings(), world.why(&kept.slot)),
+        (vec![], Why::Stays(Refusal::Kept))
+    );
+    world.asks.collect_garbage = true;
+    assert_eq!(world.why(&kept.slot), Why::AskedInVain(Refusal::Kept));
+    world.asks.collect_garbage = false;
+    let world = asking(world, "jane-main-worktree-abc", Ask::GiveBack);
+    assert_eq!(world.doings(), ["give back"]);
+}
+
+#[test]
+fn a_repository_that_is_given_up_loses_what_is_ours_and_gets_nothing() {
+    let (main, main_record) = owned_main(None);
+    let (branch, record) = owned_wt();
+    let adopted = self::record(wt_slot("old"), "jane-old", RecordState::Adopted);
+    let remotes = vec![main, branch, remote("jane-old", Some("production"), None)];
+    let worktrees = vec![main_worktree(), detached("abc"), detached("new")];
+    let mut world = World::new(worktrees, remotes, vec![main_record, record, adopted]);
+    world.asks.is_leaving = true;
+    assert_eq!(world.doings(), ["reap jane-main-worktree-abc", "forget"]);
+    assert_eq!(world.why(&main_slot()), Why::AskedInVain(Refusal::HasChildren));
+}
+
+// ---- the brake
+
+/// So many worktrees of ours, all gone for long.
+fn orphans(gone: usize, there: usize) -> World {
+    let name = |n: usize| format!("w{n}");
+    let branch = |n: usize| format!("jane-main-worktree-w{n}");
+    let remotes = (0..gone + there).map(|n| remote(&branch(n), Some("production"), Some(at(9))));
+    let records = (0..gone + there).map(|n| Record {
+        reap_after: (n < gone).then(|| at(0)),
+        ..record(wt_slot(&name(n)), &branch(n), RecordState::Owned)
+    });
+    let worktrees = (gone..gone + there).map(|n| detached(&name(n)));
+    World::new(worktrees.collect(), remotes.collect(), records.collect())
+}
+
+#[test]
+fn more_than_half_gone_at_once_needs_a_persons_word() {
+    assert_eq!(orphans(3, 0).doings().len(), 3);
+    let mut many = orphans(4, 2);
+    assert_eq!(many.doings(), [""; 0]);
+    assert_eq!(many.why(&wt_slot("w0")), Why::Stays(Refusal::TooManyAtOnce));
+    many.asks.collect_garbage = true;
+    assert_eq!(many.doings().len(), 4);
+}
+
+#[test]
+fn a_fifth_in_an_hour_is_enough() {
+    let mut world = orphans(5, 20);
+    world.reaped = Reaped {
+        owned: 25,
+        in_last_hour: 2,
+    };
+    assert_eq!(world.doings().len(), 3);
+    assert_eq!(world.why(&wt_slot("w4")), Why::Stays(Refusal::OverBudget));
+}
+
+#[test]
+fn removals_that_were_watched_are_a_persons_word() {
+    let mut world = orphans(6, 0);
+    if let Seen::Present(git) = &mut world.git {
+        git.removed_live = (0..6).map(|n| WorktreeId::Linked(format!("w{n}"))).collect();
+    }
+    assert_eq!(world.doings().len(), 6);
 }
 
 // ---- a life
