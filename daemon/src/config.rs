@@ -114,6 +114,16 @@ struct LocalArgs {
     /// How many computes of Local Lakebase run at once; one that nobody uses makes room for the next
     #[arg(long, global = true, value_name = "N", env = "LAKEBASE_LOCAL_COMPUTE_LIMIT")]
     local_compute_limit: Option<usize>,
+    /// Of a hundred requests to Local Lakebase let so many fail on purpose, to see what bears it
+    #[arg(
+        long,
+        global = true,
+        value_name = "PERCENT",
+        env = "LAKEBASE_LOCAL_FAILURES",
+        default_value_t = 0,
+        value_parser = clap::value_parser!(u8).range(..=90)
+    )]
+    local_failures: u8,
 }
 
 /// The checked configuration.
@@ -181,6 +191,7 @@ impl LocalArgs {
             limits: Limits {
                 unarchived_branches: self.local_branch_limit.unwrap_or(defaults.unarchived_branches),
                 running_computes: self.local_compute_limit.unwrap_or(defaults.running_computes),
+                failing_percent: self.local_failures,
                 ..defaults
             },
         }

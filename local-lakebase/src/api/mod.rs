@@ -12,6 +12,7 @@ mod operations;
 mod projects;
 mod request;
 mod roles;
+mod spoil;
 mod users;
 
 use std::any::Any;
@@ -51,6 +52,7 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .layer(from_fn_with_state(control.clone(), auth::require))
         .merge(oidc::router().method_not_allowed_fallback(no_such_api))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn_with_state(control.clone(), spoil::spoil))
         .layer(map_response_with_state(control.clone(), answer::stamp))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(TraceLayer::new_for_http().make_span_with(span))

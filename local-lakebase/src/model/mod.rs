@@ -32,6 +32,8 @@ pub struct Limits {
     pub running_computes: usize,
     /// Whether each endpoint gets a loopback address of its own, on port 5432. Needs Linux.
     pub own_addresses: bool,
+    /// How many of a hundred requests fail on purpose.
+    pub failing_percent: u8,
 }
 
 impl Default for Limits {
@@ -46,6 +48,7 @@ impl Default for Limits {
             sweep_period: std::time::Duration::from_secs(2),
             running_computes: 20,
             own_addresses: cfg!(target_os = "linux"),
+            failing_percent: 0,
         }
     }
 }

@@ -13,3 +13,4 @@ mod login;
 mod projects;
 mod restart;
 mod roles;
+mod spoil;
