@@ -35,7 +35,8 @@ pub(crate) struct Memory {
     located: Option<Located>,
     found: Option<Arc<Found>>,
     settings: Option<Arc<Settings>>,
-    attempts: Attempts,
+    pub(crate) attempts: Attempts,
+    steps: clock::Steps,
     pub(crate) targets: BTreeMap<BranchUid, Arc<Target>>,
     pub(crate) written: BTreeMap<WorktreeId, Written>,
     passes: u64,
@@ -77,9 +78,14 @@ impl Reconciler {
             }
         };
         let outcome = match self.try_pass(row, memory, &mut view).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => {
+                memory.attempts.is_news(None);
+                outcome
+            }
             Err(stop) => {
-                tracing::warn!(error = chain(&stop), "a pass stopped; it is tried again");
+                if memory.attempts.is_news(Some(chain(&stop))) {
+                    tracing::warn!(error = chain(&stop), "a pass stopped; it is tried again");
+                }
                 let problem = match stop {
                     Stop::Problem(problem) => problem,
                     Stop::Ledger(error) => Problem {
@@ -89,7 +95,7 @@ impl Reconciler {
                 };
                 view.problems.push(problem.clone());
                 view.hindrance = Some(problem);
-                Outcome::Failed
+                memory.attempts.stopped()
             }
         };
         self.show(view, memory);
@@ -225,6 +231,9 @@ impl Reconciler {
         if let Seen::Present(found) = &git {
             apply::note_locks(applying, &found.view.worktrees).await?;
         }
+        if memory.steps.was_set() {
+            apply::restart_graces(applying).await?;
+        }
         // What git shows is on the board before the service is asked: a caller may be waiting for it.
         self.board.publish(RepositoryView {
             passes: memory.passes - 1,
@@ -232,15 +241,15 @@ impl Reconciler {
         });
         let observed = match provider.observe().await {
             Ok(observed) => Seen::Present(observed),
-            Err(error) => Seen::Unknown(chain(&error)),
+            Err(error) => {
+                tend::note_gone(view, &error);
+                Seen::Unknown(memory.attempts.look_failed(&error).message)
+            }
         };
         let steps = match self.plan(applying, memory, settings, &git, &observed).await? {
             Plan::Steps(steps) => steps,
             Plan::Wait(reason) => {
-                return Err(Stop::Problem(Problem {
-                    message: reason,
-                    fix: "it is tried again by itself".into(),
-                }));
+                return Err(Stop::Problem(memory.attempts.hindrance(reason)));
             }
         };
         let mut after = match observed {

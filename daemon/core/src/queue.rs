@@ -25,6 +25,8 @@ pub enum Outcome {
     Done(Duration),
     /// Failed as a whole; come back after a pause.
     Failed,
+    /// Failed as a whole, and was asked not to come back sooner than this.
+    StayAway(Duration),
 }
 
 /// The queue. A key is never handed out twice at once, and no hint is lost.
@@ -82,9 +84,13 @@ impl<K: Ord + Clone> Queue<K> {
                 entry.not_before = Tick::ZERO;
                 now + after
             }
-            Outcome::Failed => {
+            Outcome::Failed | Outcome::StayAway(_) => {
+                let asked = match outcome {
+                    Outcome::StayAway(asked) => asked + asked * u32::from(spread.min(100)) / 400,
+                    Outcome::Done(_) | Outcome::Failed => Duration::ZERO,
+                };
                 entry.failures = entry.failures.saturating_add(1);
-                entry.not_before = now + backoff::pause(entry.failures, spread);
+                entry.not_before = now + backoff::pause(entry.failures, spread).max(asked);
                 entry.not_before
             }
         };
