@@ -348,7 +348,10 @@ impl Applying<'_> {
 
     async fn condemn(&self, slot: &Slot) -> Result<(), Failed> {
         let record = self.record(slot)?;
-        Ok(self.ledger.condemn(self.repository, &record, clock::now()).await?)
+        Ok(self
+            .ledger
+            .condemn(self.repository, &record, clock::now())
+            .await?)
     }
 
     async fn spare(&self, slot: &Slot) -> Result<(), Failed> {

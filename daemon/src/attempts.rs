@@ -46,7 +46,7 @@ impl Attempts {
         let problem = problem(error);
         let before = self.by_slot.get(slot);
         let failures = before.map_or(1, |attempt| attempt.failures.saturating_add(1));
-        let is_news = before.is_none_or(|attempt| attempt.problem != problem);
+        let is_news = before.is_none_or(|attempt| told(&attempt.problem.message) != told(&problem.message));
         let spread = rand::random_range(0..=100);
         let asked = pause_asked(error);
         let pause = backoff::pause(failures, spread).max(asked + asked * u32::from(spread) / 400);
@@ -100,6 +100,7 @@ impl Attempts {
 
     /// Notes what stopped a pass, `None` for one that ended well. Says whether that is news.
     pub(crate) fn is_news(&mut self, what: Option<String>) -> bool {
+        let what = what.as_deref().map(told);
         let is_news = what.is_some() && what != self.told;
         self.told = what;
         is_news
@@ -133,6 +134,14 @@ impl Attempts {
     }
 }
 
+/// A message without what differs each time that the same is said.
+fn told(message: &str) -> String {
+    match message.split_once(" [TraceId: ") {
+        Some((before, after)) => [before, after.split_once(']').map_or("", |(_, rest)| rest)].concat(),
+        None => message.to_owned(),
+    }
+}
+
 const BY_ITSELF: &str = "it is tried again by itself";
 
 /// What went wrong, and what a person can do about it.
@@ -147,7 +156,9 @@ pub(crate) fn problem(error: &ProviderError) -> Problem {
 pub(crate) fn pause_asked(error: &ProviderError) -> Duration {
     match error {
         ProviderError::Full { .. }
-        | ProviderError::Service(Error::QuotaExceeded { .. } | Error::PermissionDenied { .. }) => PERSON_PAUSE,
+        | ProviderError::Service(Error::QuotaExceeded { .. } | Error::PermissionDenied { .. }) => {
+            PERSON_PAUSE
+        }
         ProviderError::Endless { .. } => Duration::from_mins(2),
         ProviderError::Service(Error::Unauthenticated { .. } | Error::NotFound { .. }) => SIGN_IN_PAUSE,
         ProviderError::Service(error) => error.retry_after().unwrap_or_default().min(LONGEST_ASKED),
@@ -175,7 +186,9 @@ pub(crate) fn service_fix(error: &Error) -> &'static str {
             "sign in again: put a new token into the profile (see LAKEBASE_PROFILE in lakebase.config); the daemon reads it by itself"
         }
         Error::PermissionDenied { .. } => "ask for CAN MANAGE on the project",
-        Error::NotFound { .. } => "bring it back in the workspace, or see LAKEBASE_PROJECT_ID in lakebase.config",
+        Error::NotFound { .. } => {
+            "bring it back in the workspace, or see LAKEBASE_PROJECT_ID in lakebase.config"
+        }
         _ => BY_ITSELF,
     }
 }

@@ -188,7 +188,10 @@ impl Cell {
     }
 
     fn usable(&self, now: Moment) -> Option<Arc<Minted>> {
-        self.latest.borrow().clone().filter(|minted| minted.is_usable(now))
+        self.latest
+            .borrow()
+            .clone()
+            .filter(|minted| minted.is_usable(now))
     }
 
     /// The failure of an attempt that is not longer ago than this, or than the service asked for.

@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 /// How many events are kept.
 const EVENTS_KEPT: i64 = 10_000;
 
-const BURY: &str = "INSERT OR REPLACE INTO tombstones (uid, origin, project, branch, repository_id, slot, deleted_at)
+const BURY: &str =
+    "INSERT OR REPLACE INTO tombstones (uid, origin, project, branch, repository_id, slot, deleted_at)
      VALUES (?, ?, ?, ?, ?, ?, ?)";
 
 /// Why the ledger failed. Whoever gets this does nothing else: an act that is not written down is not done.

@@ -45,7 +45,9 @@ pub(crate) enum ProviderError {
         source: Error,
     },
     /// The service has been making the branch for so long that nobody waits for it any more.
-    #[error("cannot wait for branch `{branch}`: the service has been making it for more than {minutes} minutes")]
+    #[error(
+        "cannot wait for branch `{branch}`: the service has been making it for more than {minutes} minutes"
+    )]
     Endless { branch: BranchId, minutes: u64 },
 }
 
@@ -133,20 +135,23 @@ impl Provider {
     }
 
     /// Asks how a creation stands whose branch is not listed as ready. Returns the branch if there is something of it.
-    async fn follow(
-        &self,
-        id: &BranchId,
-        creation: Creation,
-    ) -> Result<Option<RemoteBranch>, ProviderError> {
+    async fn follow(&self, id: &BranchId, creation: Creation) -> Result<Option<RemoteBranch>, ProviderError> {
         let Creation::Running(operation) = creation else {
             return Ok(self.living(id).await?);
         };
         match self.client.operation::<Branch>(&operation).await {
-            Ok(Operation { result: None, done: false, .. }) => {
+            Ok(Operation {
+                result: None,
+                done: false,
+                ..
+            }) => {
                 let partial = self.living(id).await?;
                 Ok(Some(partial.unwrap_or_else(|| being_made(id))))
             }
-            Ok(Operation { result: Some(Err(error)), .. }) => {
+            Ok(Operation {
+                result: Some(Err(error)),
+                ..
+            }) => {
                 self.begun.failed(id, Error::of_failed(&operation, error).into());
                 Ok(self.living(id).await?)
             }
@@ -185,10 +190,7 @@ impl Provider {
             no_expiry: ttl.is_none().then_some(true),
             ..BranchSpec::default()
         };
-        let asked = self
-            .client
-            .create_branch(&self.project, id.as_str(), &spec)
-            .await;
+        let asked = self.client.create_branch(&self.project, id.as_str(), &spec).await;
         if asked.as_ref().is_err_and(Error::is_unclear) {
             // It may be there, whatever the next list says.
             self.begun.made(id);
@@ -339,9 +341,7 @@ impl Provider {
     /// How far the server's clock is ahead of ours. Its times are turned into ours here, and ours into its.
     fn skew(&self) -> TimeDelta {
         let ahead = self.client.server_time().map(|theirs| theirs - clock::now());
-        ahead
-            .filter(|ahead| ahead.abs() > SAME_CLOCK)
-            .unwrap_or_default()
+        ahead.filter(|ahead| ahead.abs() > SAME_CLOCK).unwrap_or_default()
     }
 
     /// The resource name of a branch.

@@ -276,7 +276,8 @@ impl Reconciler {
         view::update(view, &steps, &memory.attempts.problems(), applying, &after);
         let is_waiting = tend::tend(self, provider, settings, memory, view).await;
         let is_pending = is_waiting || steps.iter().any(|step| step.standing == Standing::Pending);
-        view.is_settled = !has_acted && !is_pending;
+        // What failed is left alone for a while, so nothing follows from it soon.
+        view.is_settled = (!has_acted || has_failed) && !is_pending;
         let again_in = match () {
             () if has_acted && !has_failed => FOLLOW_UP,
             () if is_pending => POLL,

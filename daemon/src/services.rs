@@ -10,10 +10,10 @@ use daemon_core::config_file::Settings;
 use lakebase_api::auth::profile;
 use lakebase_api::{AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace};
 use local_lakebase::{LocalLakebase, StartError};
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -52,7 +52,10 @@ impl Known {
 enum Found {
     Provider(Arc<Provider>),
     /// Only a person can help, so it is not tried again before this.
-    Refused { problem: Problem, until: Instant },
+    Refused {
+        problem: Problem,
+        until: Instant,
+    },
 }
 
 /// Local Lakebase, as it is reached from here.
@@ -131,7 +134,10 @@ impl Services {
                 *known = is_lasting.then_some(Known { token, found });
                 Ok(provider)
             }
-            Err(Hindrance { problem, is_for_people }) => {
+            Err(Hindrance {
+                problem,
+                is_for_people,
+            }) => {
                 let until = Instant::now() + SIGN_IN_PAUSE;
                 let found = Found::Refused {
                     problem: problem.clone(),

@@ -1,8 +1,8 @@
 //! Sees to what a ready branch needs besides itself: its endpoint, a credential, the block in `.env`. A failure here leaves
 //! the branch as ready as it is.
 
-use crate::board::{Ownership, RepositoryView, WorktreeView};
 use crate::attempts::problem;
+use crate::board::{Ownership, RepositoryView, WorktreeView};
 use crate::credentials::{Freshness, Minted, Target};
 use crate::env_writer::{self, EnvFile};
 use crate::provider::{Provider, ProviderError};
@@ -14,7 +14,8 @@ use daemon_core::plan::Standing;
 use lakebase_api::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// The sslmode that goes with every credential: the service takes nothing less, and with a certificate authority at hand
 /// libpq checks the server by it.
@@ -26,7 +27,13 @@ pub(crate) struct Written {
     minted: Arc<Minted>,
     /// How the file looked after; if it looks otherwise, somebody else wrote.
     stamp: Option<(SystemTime, u64)>,
+    /// When it was first found missing.
+    missing_since: Option<Instant>,
 }
+
+/// How long a file that we wrote must be missing before it is written again: git may be about to remove the worktree, and
+/// fails if something new appears in it.
+const MISSING_FOR: Duration = Duration::from_secs(2);
 
 /// Goes through the ready worktrees. Returns true when an endpoint is still to come.
 pub(crate) async fn tend(
@@ -164,6 +171,14 @@ async fn credential(
     {
         return;
     }
+    if let Some(written) = memory.written.get_mut(&worktree.id)
+        && stamp(&path).is_none()
+    {
+        let since = *written.missing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < MISSING_FOR {
+            return;
+        }
+    }
     let file = EnvFile {
         worktree_root: worktree.root.clone(),
         relative: relative.into(),
@@ -176,6 +191,7 @@ async fn credential(
             Written {
                 minted,
                 stamp: stamp(&path),
+                missing_since: None,
             },
         )),
         Err(problem) => worktree.problem = Some(problem),

@@ -87,7 +87,10 @@ async fn cp_11_a_branch_that_somebody_makes_between_look_and_request_is_not_ours
     let mark = rig.proxy.mark();
     rig.proxy.times(1, "POST", LIST, Fault::Hold(gate.clone()));
     rig.add("abc");
-    until("it is asked for", async || rig.proxy.count(mark, "POST", LIST) == 1).await;
+    until("it is asked for", async || {
+        rig.proxy.count(mark, "POST", LIST) == 1
+    })
+    .await;
     rig.foreign(ABC).await;
     let theirs = rig.uid(ABC).await;
     gate.add_permits(1);
@@ -149,7 +152,12 @@ async fn cp_15_a_branch_that_somebody_deleted_is_made_anew_and_its_password_drop
     })
     .await;
     assert_ne!(new.expect("it was just there").password, old.password);
-    let tombstone = rig.world.service().branch(&name).await.expect("it can be looked at");
+    let tombstone = rig
+        .world
+        .service()
+        .branch(&name)
+        .await
+        .expect("it can be looked at");
     assert!(tombstone.is_deleted(), "what a person deleted stays deleted");
 }
 
@@ -211,7 +219,9 @@ async fn cp_18_a_delete_that_is_forbidden_is_not_tried_again_and_told_once() {
 }
 
 fn log(rig: &Rig) -> String {
-    let files = fs::read_dir(rig.world.path("state/log")).expect("listed").flatten();
+    let files = fs::read_dir(rig.world.path("state/log"))
+        .expect("listed")
+        .flatten();
     files
         .map(|file| fs::read_to_string(file.path()).expect("text"))
         .collect()
@@ -222,14 +232,22 @@ async fn cp_18_a_project_that_may_not_be_looked_at_is_told_once() {
     let rig = Rig::ready().await;
     let before = rig.world.credential(&rig.world.main()).await.expect("ready");
     let mark = rig.proxy.mark();
-    rig.proxy.on("GET", LIST, error(403, "PERMISSION_DENIED", "assign the user 'Can Use'"));
+    rig.proxy.on(
+        "GET",
+        LIST,
+        error(403, "PERMISSION_DENIED", "assign the user 'Can Use'"),
+    );
     for _ in 0..3 {
         rig.world.reconcile().await;
     }
     assert!(rig.problems().await.contains("CAN MANAGE"));
     assert_eq!(rig.proxy.changes(mark), Vec::<String>::new());
     assert_eq!(log(&rig).matches("a pass stopped").count(), 1);
-    let now = rig.world.credential(&rig.world.main()).await.expect("it is cached");
+    let now = rig
+        .world
+        .credential(&rig.world.main())
+        .await
+        .expect("it is cached");
     assert_eq!(now.password, before.password);
 }
 
@@ -238,9 +256,13 @@ async fn cp_21_a_branch_that_is_not_to_be_seen_yet_is_neither_made_twice_nor_giv
     let rig = Rig::ready().await;
     let mark = rig.proxy.mark();
     rig.proxy.on("GET", LIST, without(ABC));
-    rig.proxy.on("GET", ABC, error(404, "NOT_FOUND", "branch id not found"));
+    rig.proxy
+        .on("GET", ABC, error(404, "NOT_FOUND", "branch id not found"));
     rig.add("abc");
-    until("it is asked for", async || rig.proxy.count(mark, "POST", LIST) == 1).await;
+    until("it is asked for", async || {
+        rig.proxy.count(mark, "POST", LIST) == 1
+    })
+    .await;
     passes(&rig, 5).await;
     assert_eq!(rig.proxy.count(mark, "POST", LIST), 1);
     assert_eq!(rig.record(ABC).await, ["owned"]);
@@ -248,7 +270,10 @@ async fn cp_21_a_branch_that_is_not_to_be_seen_yet_is_neither_made_twice_nor_giv
     assert_eq!(rig.world.branch(&rig.world.path("abc")).await, ABC);
     assert_eq!(names(&rig, "abc").await, [ABC]);
     let changes = rig.proxy.changes(mark);
-    assert!(!changes.iter().any(|change| change.starts_with("DELETE")), "{changes:?}");
+    assert!(
+        !changes.iter().any(|change| change.starts_with("DELETE")),
+        "{changes:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -261,7 +286,10 @@ async fn cp_23_a_child_that_comes_between_the_gate_and_the_delete_saves_its_pare
     let mark = rig.proxy.mark();
     rig.proxy.times(1, "DELETE", ABC, Fault::Hold(gate.clone()));
     rig.remove("abc");
-    until("it is on its way", async || rig.proxy.count(mark, "DELETE", ABC) == 1).await;
+    until("it is on its way", async || {
+        rig.proxy.count(mark, "DELETE", ABC) == 1
+    })
+    .await;
     let service = rig.world.service();
     let parent = World::branch_name(ABC);
     service.set_no_expiry(&parent).await.expect("held");
@@ -303,7 +331,11 @@ async fn cp_26_a_renewal_whose_answer_is_lost_is_repeated_and_never_shortens() {
     })
     .await;
     rig.world.reconcile().await;
-    let renewals = rig.proxy.since(mark).into_iter().filter(|seen| seen.method == "PATCH");
+    let renewals = rig
+        .proxy
+        .since(mark)
+        .into_iter()
+        .filter(|seen| seen.method == "PATCH");
     let ends: Vec<DateTime<Utc>> = renewals
         .map(|seen| seen.body["spec"]["expire_time"].as_str().expect("a time").parse())
         .collect::<Result<_, _>>()

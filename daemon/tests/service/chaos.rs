@@ -40,7 +40,10 @@ async fn with_a_third_of_all_requests_failing_each_worktree_gets_its_branch_and_
             branch.is_some()
         })
         .await;
-        let id = branch.and_then(|credential| credential.branch).expect("ready").branch_id;
+        let id = branch
+            .and_then(|credential| credential.branch)
+            .expect("ready")
+            .branch_id;
         assert!(expected.insert(id.clone()), "{id} serves two");
     }
     until_within(Duration::from_mins(3), "exactly these are left", async || {

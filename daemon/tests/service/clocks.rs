@@ -32,7 +32,11 @@ async fn cp_24_a_server_whose_clock_is_hours_off_is_understood() {
             seen.path.ends_with("/credentials") && seen.body["endpoint"].to_string().contains(name)
         });
         assert_eq!(mints.count(), 1, "{name}");
-        let renewals = rig.proxy.changes(0).into_iter().filter(|c| c.contains("expire_time"));
+        let renewals = rig
+            .proxy
+            .changes(0)
+            .into_iter()
+            .filter(|c| c.contains("expire_time"));
         assert_eq!(renewals.collect::<Vec<_>>(), Vec::<String>::new(), "{name}");
     }
 }
@@ -51,7 +55,12 @@ async fn ck_03_a_branch_whose_lease_ran_out_in_our_sleep_is_brought_back() {
     assert_eq!(rig.world.branch(&rig.world.main()).await, id);
     assert_eq!(rig.uid(id).await, before, "it is the same branch");
     until("it has a lease again", async || {
-        let branch = rig.world.service().branch(&World::branch_name(id)).await.expect("there");
+        let branch = rig
+            .world
+            .service()
+            .branch(&World::branch_name(id))
+            .await
+            .expect("there");
         branch.status.expire_time.is_some()
     })
     .await;
@@ -72,7 +81,10 @@ async fn ck_03_a_branch_that_cannot_be_brought_back_is_made_anew() {
         until("it is gone", async || rig.uid(id).await.is_none()).await;
     }
     let name = World::branch_name(id);
-    until("it is purged", async || rig.world.service().branch(&name).await.is_err()).await;
+    until("it is purged", async || {
+        rig.world.service().branch(&name).await.is_err()
+    })
+    .await;
     rig.proxy.on("", "", Fault::Date(TimeDelta::days(9)));
     rig.world.start().await;
     assert_eq!(rig.world.branch(&rig.world.main()).await, id);

@@ -188,10 +188,7 @@ impl Proxy {
 
     /// Lets a share of all requests fail, in all the ways there are.
     pub(crate) fn fail_at_random(&self, percent: u64, seed: u64) {
-        *self.shared.chaos.lock().expect("no panic") = Some(Chaos {
-            percent,
-            state: seed,
-        });
+        *self.shared.chaos.lock().expect("no panic") = Some(Chaos { percent, state: seed });
     }
 
     /// Accepts this token and no other.
@@ -348,7 +345,12 @@ impl Shared {
             rule.left -= 1;
             return Some(rule.fault.clone());
         }
-        self.chaos.lock().expect("no panic").as_mut()?.next().map(Arc::new)
+        self.chaos
+            .lock()
+            .expect("no panic")
+            .as_mut()?
+            .next()
+            .map(Arc::new)
     }
 
     async fn forward(&self, request: &Request) -> Option<Reply> {
@@ -462,7 +464,9 @@ async fn read_request(socket: &mut TcpStream) -> Option<Request> {
         let read = socket.read(&mut piece).await.ok().filter(|read| *read > 0)?;
         body.extend_from_slice(&piece[..read]);
     }
-    let token = fields.get("authorization").and_then(|text| text.strip_prefix("Bearer "));
+    let token = fields
+        .get("authorization")
+        .and_then(|text| text.strip_prefix("Bearer "));
     Some(Request {
         method,
         target,

@@ -13,11 +13,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+/// The daemon ends first, while there is somebody to answer it.
 pub(crate) struct Rig {
+    pub(crate) world: World,
     pub(crate) proxy: Proxy,
     /// The service's clock.
     pub(crate) clock: Clock,
-    pub(crate) world: World,
     _lake: LocalLakebase,
 }
 
@@ -207,6 +208,9 @@ pub(crate) async fn make_project(service: &Client, id: &str) {
         ..ProjectSpec::default()
     };
     let operation = service.create_project(id, &spec).await.expect("begun");
-    let project = service.wait(operation, Duration::from_mins(1)).await.expect("made");
+    let project = service
+        .wait(operation, Duration::from_mins(1))
+        .await
+        .expect("made");
     assert_eq!(project.name, ProjectName::new(id).expect("a name"));
 }
