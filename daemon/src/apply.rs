@@ -3,17 +3,26 @@
 
 use crate::clock;
 use crate::ledger::{Event, Ledger, LedgerError, Place};
-use crate::provider::{Provider, ProviderError};
+use crate::provider::{Holder, Provider, ProviderError};
 use chrono::TimeDelta;
 use daemon_core::Timestamp;
 use daemon_core::ids::{BranchId, RepositoryId, Slot};
+use daemon_core::naming;
+use daemon_core::permit::DeletePermit;
 use daemon_core::plan::{Action, Step};
-use daemon_core::state::{Observed, Record, RecordState, RemoteState, Worktree};
+use daemon_core::state::{Observed, Record, RecordState, RemoteBranch, RemoteState, Worktree};
+use daemon_core::why::Why;
 use lakebase_api::Error;
 use std::sync::Arc;
 
 /// How long a deleted branch is taken to hold its name (branches: undelete, 7 days).
 const NAME_HELD: TimeDelta = TimeDelta::days(7);
+
+/// How long a name that we asked for, and that is given out and yet not to be seen, is taken to be that of our own branch.
+const UNSEEN: TimeDelta = TimeDelta::minutes(10);
+
+/// How many branches a person is offered to give up when there is no room.
+const IDLE_SHOWN: usize = 3;
 
 /// What steps are done with.
 pub(crate) struct Applying<'a> {
@@ -56,6 +65,11 @@ pub(crate) async fn apply(
     match &step.action {
         Action::Keep => return Ok(()),
         Action::Create { branch, source, ttl } => {
+            if step.why == Why::Lapsed
+                && let Some(done) = applying.bring_back(slot, branch, observed).await?
+            {
+                return applying.log(step, branch, done).await;
+            }
             applying.create(slot, branch, source, *ttl, observed).await?;
         }
         Action::Adopt { branch, uid } => {
@@ -91,23 +105,22 @@ pub(crate) async fn apply(
                 .change(slot, |record| record.state = RecordState::Quarantined)
                 .await?;
         }
-        Action::Reap(permit) => {
-            applying.provider.delete(permit).await?;
-            applying.bury(slot).await?;
-            observed.branches.remove(permit.branch());
-        }
+        Action::Reap(permit) => applying.reap(slot, permit, observed).await?,
         Action::Forget => applying.forget(slot).await?,
         Action::KeepForGood => applying.keep(slot, observed).await?,
-        Action::GiveBack => {
-            // Its lease is ours to run again, which the next look sees to.
-            let give_back = |record: &mut Record| {
-                record.is_kept = false;
-                record.lease_held = true;
-            };
-            applying.change(slot, give_back).await?;
-        }
+        Action::GiveBack => applying.give_back(slot).await?,
     }
     applying.report(step, observed).await
+}
+
+/// Starts every grace anew: they are counted by the wall clock, and that was set.
+pub(crate) async fn restart_graces(applying: &mut Applying<'_>) -> Result<(), LedgerError> {
+    tracing::warn!("the clock was set; nothing is reaped for one grace");
+    for record in applying.records.iter_mut().filter(|r| r.reap_after.is_some()) {
+        record.reap_after = None;
+        applying.ledger.save(applying.repository, record).await?;
+    }
+    Ok(())
 }
 
 /// Records which worktrees are locked: once a worktree is gone, nobody else can say whether it was.
@@ -147,20 +160,28 @@ impl Applying<'_> {
         ttl: Option<TimeDelta>,
         observed: &mut Observed,
     ) -> Result<(), Failed> {
-        let intent = self.new_record(slot, branch, RecordState::Intent);
+        let before = self.records.iter().find(|record| &record.slot == slot);
+        // Asked for before: what is there now may be the answer that was lost.
+        let asked = before.filter(|r| r.state == RecordState::Intent && &r.branch == branch);
+        let (since, is_first) = (asked.map_or_else(clock::now, |r| r.since), asked.is_none());
         let intent = Record {
             source: Some(source.clone()),
-            ..intent
+            since,
+            ..self.new_record(slot, branch, RecordState::Intent)
         };
         self.save(intent.clone()).await?;
         // Without an answer, or without a uid in it, the intent stays, and the next look settles it.
         let made = match self.provider.create(branch, source, ttl).await {
-            Err(ProviderError::Service(Error::AlreadyExists { .. }))
-                if self.provider.is_held_by_tombstone(branch).await? =>
-            {
-                return self.give_up_name(slot, branch).await;
+            Err(ProviderError::Service(error @ Error::AlreadyExists { .. })) => {
+                match self.holder_of(&intent, is_first, error).await? {
+                    Some(ours) => {
+                        self.provider.begun.made(branch);
+                        Some(ours)
+                    }
+                    None => return Ok(()),
+                }
             }
-            made => made?,
+            made => made.map_err(|error| self.with_room(branch, error, observed))?,
         };
         if let Some(made) = made
             && made.uid.is_some()
@@ -174,6 +195,78 @@ impl Applying<'_> {
             observed.branches.insert(branch.clone(), made);
         }
         Ok(())
+    }
+
+    /// Finds out who has the name that we cannot have. Returns the branch if it is the one that we asked for before.
+    async fn holder_of(
+        &mut self,
+        intent: &Record,
+        is_first: bool,
+        error: Error,
+    ) -> Result<Option<RemoteBranch>, Failed> {
+        let is_old = clock::now() - intent.since > UNSEEN;
+        match self.provider.holder(&intent.branch).await? {
+            Holder::Living(remote) if !is_first && intent.is_met_by(&remote) => return Ok(Some(remote)),
+            // Somebody was faster. The next look sees it, and the policy decides.
+            Holder::Living(_) if is_first => self.forget(&intent.slot).await?,
+            Holder::Nobody if !is_first && !is_old => {}
+            Holder::Deleted { .. } | Holder::Nobody => {
+                self.give_up_name(&intent.slot, &intent.branch).await?;
+                return Ok(None);
+            }
+            Holder::Living(_) => {}
+        }
+        Err(ProviderError::Service(error).into())
+    }
+
+    /// Brings back a branch of ours whose lease ran out while we could not renew it, if the service still has it. Returns
+    /// what was done; `None` if the branch has to be made anew.
+    async fn bring_back(
+        &mut self,
+        slot: &Slot,
+        branch: &BranchId,
+        observed: &mut Observed,
+    ) -> Result<Option<&'static str>, Failed> {
+        let record = self.record(slot)?;
+        let Some(ours) = record.uid.filter(|_| record.state == RecordState::Owned) else {
+            return Ok(None);
+        };
+        match self.provider.holder(branch).await? {
+            Holder::Living(remote) if remote.uid.as_ref() == Some(&ours) => {
+                observed.branches.insert(branch.clone(), remote);
+                Ok(Some("found again"))
+            }
+            Holder::Deleted { uid, has_lapsed } if has_lapsed && uid.as_ref() == Some(&ours) => {
+                if self.ledger.is_condemned(self.place, &ours).await? {
+                    return Ok(None);
+                }
+                // It comes without an expiration, and gets one at the next look, as a lease that we held open does.
+                self.change(slot, |record| record.lease_held = true).await?;
+                let undeleted = self.provider.undelete(branch).await;
+                undeleted.map_err(|error| self.with_room(branch, error, observed))?;
+                Ok(Some("brought back"))
+            }
+            Holder::Living(_) | Holder::Deleted { .. } | Holder::Nobody => Ok(None),
+        }
+    }
+
+    /// Tells a person whose project is full what could make room.
+    fn with_room(&self, branch: &BranchId, error: ProviderError, observed: &Observed) -> ProviderError {
+        let ProviderError::Service(source @ Error::QuotaExceeded { .. }) = error else {
+            return error;
+        };
+        let idle = observed.idle_longest(&naming::prefix(&self.provider.user_name), IDLE_SHOWN);
+        let idle: Vec<_> = idle.into_iter().map(BranchId::as_str).collect();
+        ProviderError::Full {
+            branch: branch.clone(),
+            in_use: observed.branches.len(),
+            idle: if idle.is_empty() {
+                "none of yours".into()
+            } else {
+                idle.join(", ")
+            },
+            source: Box::new(source),
+        }
     }
 
     /// Drops a name that the service will not give out: the next look chooses another one.
@@ -205,6 +298,33 @@ impl Applying<'_> {
         Ok(())
     }
 
+    async fn reap(
+        &mut self,
+        slot: &Slot,
+        permit: &DeletePermit,
+        observed: &mut Observed,
+    ) -> Result<(), Failed> {
+        self.condemn(slot).await?;
+        if let Err(error) = self.provider.delete(permit).await {
+            if !error.is_unclear() {
+                self.spare(slot).await?;
+            }
+            return Err(error.into());
+        }
+        self.bury(slot).await?;
+        observed.branches.remove(permit.branch());
+        Ok(())
+    }
+
+    async fn give_back(&mut self, slot: &Slot) -> Result<(), Failed> {
+        // Its lease is ours to run again, which the next look sees to.
+        let give_back = |record: &mut Record| {
+            record.is_kept = false;
+            record.lease_held = true;
+        };
+        self.change(slot, give_back).await
+    }
+
     async fn keep(&mut self, slot: &Slot, observed: &mut Observed) -> Result<(), Failed> {
         let branch = self.record(slot)?.branch;
         self.change(slot, |record| record.is_kept = true).await?;
@@ -232,7 +352,7 @@ impl Applying<'_> {
 
     fn record(&self, slot: &Slot) -> Result<Record, Failed> {
         let record = self.records.iter().find(|record| &record.slot == slot).cloned();
-        record.ok_or_else(|| Failed::Provider(ProviderError::Odd(format!("no record of {slot}"))))
+        Ok(record.ok_or_else(|| ProviderError::Odd(format!("no record of {slot}")))?)
     }
 
     async fn save(&mut self, record: Record) -> Result<(), Failed> {
@@ -261,6 +381,21 @@ impl Applying<'_> {
         Ok(())
     }
 
+    async fn condemn(&self, slot: &Slot) -> Result<(), Failed> {
+        let record = self.record(slot)?;
+        Ok(self
+            .ledger
+            .condemn(self.repository, &record, clock::now())
+            .await?)
+    }
+
+    async fn spare(&self, slot: &Slot) -> Result<(), Failed> {
+        if let Some(uid) = self.record(slot)?.uid {
+            self.ledger.spare(self.place, &uid).await?;
+        }
+        Ok(())
+    }
+
     /// Writes down what was done, for people: in the event list and in the log.
     async fn report(&self, step: &Step, observed: &Observed) -> Result<(), Failed> {
         let branch = match &step.action {
@@ -274,12 +409,16 @@ impl Applying<'_> {
             .branches
             .get(&branch)
             .is_some_and(|remote| remote.state == RemoteState::Ready);
-        let (action, why) = (word(&step.action, is_made), step.why.to_string());
+        self.log(step, &branch, word(&step.action, is_made)).await
+    }
+
+    async fn log(&self, step: &Step, branch: &BranchId, action: &str) -> Result<(), Failed> {
+        let why = step.why.to_string();
         tracing::info!(%branch, slot = %step.slot, why, "{action}");
         let event = Event {
             at: clock::now(),
             repository: self.repository,
-            branch: &branch,
+            branch,
             action,
             why: &why,
         };

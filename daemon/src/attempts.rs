@@ -5,18 +5,27 @@ use crate::provider::ProviderError;
 use crate::services::chain;
 use daemon_core::backoff;
 use daemon_core::ids::Slot;
+use daemon_core::queue::Outcome;
 use lakebase_api::Error;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A full project does not empty itself in seconds.
-const QUOTA_PAUSE: Duration = Duration::from_mins(5);
+/// The longest that the service's own wish keeps us away.
+const LONGEST_ASKED: Duration = Duration::from_mins(5);
+/// A full project does not empty itself in seconds, and a right is not given in seconds.
+const PERSON_PAUSE: Duration = Duration::from_mins(5);
+/// A person who signs in is noticed within this, and a token that is not accepted is not tried more often.
+pub(crate) const SIGN_IN_PAUSE: Duration = Duration::from_mins(1);
 
 /// What failed lately, and until when it is left alone.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     by_slot: BTreeMap<Slot, Attempt>,
+    /// Why the last look at the service failed, if it did, and how long that asks us to stay away.
+    look: Option<(Problem, Duration)>,
+    /// What the log was last told about a pass that stopped.
+    told: Option<String>,
 }
 
 #[derive(Debug)]
@@ -32,28 +41,69 @@ impl Attempts {
         self.by_slot.remove(slot);
     }
 
-    /// Lets everything be tried again now, as a person wants it.
-    pub(crate) fn forgive(&mut self) {
-        self.by_slot.clear();
-    }
-
     /// Counts a failure.
     pub(crate) fn failed(&mut self, slot: &Slot, error: &ProviderError) {
-        let failures = self
-            .by_slot
-            .get(slot)
-            .map_or(1, |attempt| attempt.failures.saturating_add(1));
-        let pause = backoff::pause(failures, rand::random_range(0..=100)).max(pause_asked(error));
-        tracing::warn!(%slot, error = chain(error), ?pause, "a step failed; it is tried again");
         let problem = problem(error);
-        self.by_slot.insert(
-            slot.clone(),
-            Attempt {
-                failures,
-                until: Instant::now() + pause,
-                problem,
-            },
-        );
+        let before = self.by_slot.get(slot);
+        let failures = before.map_or(1, |attempt| attempt.failures.saturating_add(1));
+        let is_news = before.is_none_or(|attempt| told(&attempt.problem.message) != told(&problem.message));
+        let spread = rand::random_range(0..=100);
+        let asked = pause_asked(error);
+        let pause = backoff::pause(failures, spread).max(asked + asked * u32::from(spread) / 400);
+        let error = &problem.message;
+        if is_news {
+            tracing::warn!(%slot, error, ?pause, "a step failed; it is tried again");
+        } else {
+            tracing::debug!(%slot, error, ?pause, "a step failed again");
+        }
+        let until = Instant::now() + pause;
+        let attempt = Attempt {
+            failures,
+            until,
+            problem,
+        };
+        self.by_slot.insert(slot.clone(), attempt);
+    }
+
+    /// Lets everything be tried at once, because a person asks for it.
+    pub(crate) fn forgive(&mut self) {
+        for attempt in self.by_slot.values_mut() {
+            attempt.until = Instant::now();
+        }
+    }
+
+    /// Notes that the service could not be looked at.
+    pub(crate) fn look_failed(&mut self, error: &ProviderError) -> Problem {
+        let problem = problem(error);
+        self.look = Some((problem.clone(), pause_asked(error)));
+        problem
+    }
+
+    /// Why nothing could be decided: the failed look, if it was that, or what the plan says.
+    pub(crate) fn hindrance(&self, reason: String) -> Problem {
+        let look = self.look.as_ref().map(|(problem, _)| problem);
+        look.filter(|problem| problem.message == reason)
+            .cloned()
+            .unwrap_or_else(|| Problem {
+                message: reason,
+                fix: BY_ITSELF.into(),
+            })
+    }
+
+    /// How a pass that stopped ends: it comes back no sooner than its failed look asks.
+    pub(crate) fn stopped(&mut self) -> Outcome {
+        match self.look.take() {
+            Some((_, pause)) if !pause.is_zero() => Outcome::StayAway(pause),
+            _ => Outcome::Failed,
+        }
+    }
+
+    /// Notes what stopped a pass, `None` for one that ended well. Says whether that is news.
+    pub(crate) fn is_news(&mut self, what: Option<&str>) -> bool {
+        let what = what.map(told);
+        let is_news = what.is_some() && what != self.told;
+        self.told = what;
+        is_news
     }
 
     /// What keeps the slots that are still left alone.
@@ -79,11 +129,22 @@ impl Attempts {
         self.by_slot
             .values()
             .filter_map(|attempt| attempt.until.checked_duration_since(now))
+            .filter(|wait| !wait.is_zero())
             .min()
     }
 }
 
-/// A failure, and what a person can do about it.
+/// A message without what differs each time that the same is said.
+fn told(message: &str) -> String {
+    match message.split_once(" [TraceId: ") {
+        Some((before, after)) => [before, after.split_once(']').map_or("", |(_, rest)| rest)].concat(),
+        None => message.to_owned(),
+    }
+}
+
+const BY_ITSELF: &str = "it is tried again by itself";
+
+/// What went wrong, and what a person can do about it.
 pub(crate) fn problem(error: &ProviderError) -> Problem {
     Problem {
         message: chain(error),
@@ -91,23 +152,46 @@ pub(crate) fn problem(error: &ProviderError) -> Problem {
     }
 }
 
-fn pause_asked(error: &ProviderError) -> Duration {
+/// How long an error asks us to stay away.
+pub(crate) fn pause_asked(error: &ProviderError) -> Duration {
     match error {
-        ProviderError::Service(Error::QuotaExceeded { .. }) => QUOTA_PAUSE,
-        ProviderError::Service(error) => error.retry_after().unwrap_or_default(),
+        ProviderError::Full { .. }
+        | ProviderError::Service(Error::QuotaExceeded { .. } | Error::PermissionDenied { .. }) => {
+            PERSON_PAUSE
+        }
+        ProviderError::Endless { .. } => Duration::from_mins(2),
+        ProviderError::Service(Error::Unauthenticated { .. } | Error::NotFound { .. }) => SIGN_IN_PAUSE,
+        ProviderError::Service(error) => error.retry_after().unwrap_or_default().min(LONGEST_ASKED),
         ProviderError::Odd(_) | ProviderError::MustStay { .. } => Duration::ZERO,
     }
 }
 
-fn fix(error: &ProviderError) -> &'static str {
+pub(crate) fn fix(error: &ProviderError) -> &'static str {
     match error {
-        ProviderError::Service(Error::QuotaExceeded { .. }) => {
+        ProviderError::Full { .. } | ProviderError::Service(Error::QuotaExceeded { .. }) => {
             "remove worktrees that nobody needs (`lakebase ls --all` shows them), or raise the project's limit"
         }
-        ProviderError::Service(Error::Unauthenticated { .. }) => {
-            "sign in again; see LAKEBASE_PROFILE in lakebase.config"
+        ProviderError::Service(error) => service_fix(error),
+        ProviderError::Endless { .. } => {
+            "look at the branch in the project; it is asked for again every two minutes"
         }
-        ProviderError::Service(Error::PermissionDenied { .. }) => "ask for CAN MANAGE on the project",
-        _ => "it is tried again by itself",
+        ProviderError::Odd(_) | ProviderError::MustStay { .. } => BY_ITSELF,
     }
 }
+
+/// What a person can do about an error of the service.
+pub(crate) fn service_fix(error: &Error) -> &'static str {
+    match error {
+        Error::Unauthenticated { .. } => {
+            "sign in again: put a new token into the profile (see LAKEBASE_PROFILE in lakebase.config); the daemon reads it by itself"
+        }
+        Error::PermissionDenied { .. } => "ask for CAN MANAGE on the project",
+        Error::NotFound { .. } => {
+            "bring it back in the workspace, or see LAKEBASE_PROJECT_ID in lakebase.config"
+        }
+        _ => BY_ITSELF,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -121,6 +121,12 @@ impl Default for Board {
 }
 
 impl Board {
+    /// Shows a repository anew, if it is still shown: a pass may end after its repository was given up.
+    pub(crate) fn update(&self, view: RepositoryView) {
+        let id = view.id.clone();
+        self.amend(&id, |shown| *shown = view);
+    }
+
     /// Shows a repository.
     pub(crate) fn publish(&self, view: RepositoryView) {
         self.repositories.send_modify(|all| {

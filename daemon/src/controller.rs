@@ -69,6 +69,8 @@ impl Handle {
 struct Known {
     row: RepositoryRow,
     memory: Arc<Mutex<Memory>>,
+    /// A person asked for the next pass.
+    is_wished: bool,
 }
 
 struct Controller {
@@ -138,8 +140,11 @@ impl Controller {
                 }
             }
             Wish::Retry(ids) => {
-                for id in ids.iter().filter(|id| self.known.contains_key(*id)) {
-                    self.queue.retry(id, now);
+                for id in &ids {
+                    if let Some(known) = self.known.get_mut(id) {
+                        known.is_wished = true;
+                        self.queue.retry(id, now);
+                    }
                 }
             }
             Wish::Repositories(rows) => self.replace(rows, now),
@@ -160,7 +165,13 @@ impl Controller {
                 .map(|known| known.memory)
                 .unwrap_or_default();
             self.queue.retry(&row.id, now);
-            self.known.insert(row.id.clone(), Known { row, memory });
+            let is_wished = false;
+            let known = Known {
+                row,
+                memory,
+                is_wished,
+            };
+            self.known.insert(known.row.id.clone(), known);
         }
         for id in before.keys() {
             self.queue.remove(id);
@@ -169,13 +180,20 @@ impl Controller {
 
     fn start_due(&mut self) {
         while let Some(id) = self.queue.take(self.now()) {
-            let Some(known) = self.known.get(&id) else {
+            let Some(known) = self.known.get_mut(&id) else {
                 self.queue.remove(&id);
                 continue;
             };
             let (reconciler, row, memory) =
                 (self.reconciler.clone(), known.row.clone(), known.memory.clone());
-            let pass = async move { reconciler.pass(&row, &mut *memory.lock_owned().await).await };
+            let is_wished = std::mem::take(&mut known.is_wished);
+            let pass = async move {
+                let mut memory = memory.lock_owned().await;
+                if is_wished {
+                    memory.attempts.forgive();
+                }
+                reconciler.pass(&row, &mut memory).await
+            };
             let handle = self.passes.spawn(pass);
             self.running.insert(handle.id(), id);
         }

@@ -1,7 +1,9 @@
 //! Mints database credentials, one at a time per branch, and keeps them in memory only. A credential is served until it is
-//! no longer good, even while the service cannot be reached.
+//! no longer good, even while the service cannot be reached. Whether it is good is judged by two clocks: one that people
+//! set, and one that goes on while the machine sleeps.
 
-use crate::clock;
+use crate::attempts;
+use crate::clock::{Clock, Moment};
 use crate::provider::{Provider, ProviderError};
 use daemon_core::Timestamp;
 use daemon_core::ids::BranchUid;
@@ -10,7 +12,14 @@ use secrecy::SecretString;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// How long a credential that is still good waits for its next replacement after one could not be had.
+const REFRESH_PAUSE: Duration = Duration::from_mins(1);
+
+/// How long a failure answers for the attempts that others would make, when there is nothing else to answer with.
+const FAILURE_SHARED: Duration = Duration::from_secs(2);
 
 /// What a credential is for: one endpoint of one branch, and how to reach it.
 #[derive(Debug, Clone)]
@@ -53,14 +62,16 @@ impl Target {
 pub(crate) struct Minted {
     pub(crate) password: SecretString,
     pub(crate) expire_time: Timestamp,
-    since: Timestamp,
+    since: Moment,
 }
 
 /// What the keeper does when a good credential is at hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// Hands it out; replaces it first when half of its life is over.
+    /// Hands it out. No caller waits for the service while there is something to hand out.
     Usable,
+    /// Replaces it first when half of its life is over. What a pass asks for.
+    Fresh,
     /// Mints a new one all the same.
     New,
 }
@@ -69,13 +80,24 @@ pub(crate) enum Freshness {
 #[derive(Debug, Default)]
 pub(crate) struct Credentials {
     cells: Mutex<BTreeMap<BranchUid, Arc<Cell>>>,
+    clock: Clock,
 }
 
 #[derive(Debug, Default)]
 struct Cell {
-    /// Held while minting: who comes meanwhile waits, and finds what was minted.
+    /// Held while minting: who comes meanwhile waits, and finds what was minted, or why it was not.
     minting: tokio::sync::Mutex<()>,
     latest: watch::Sender<Option<Arc<Minted>>>,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// The last attempt to mint, if it failed.
+#[derive(Debug)]
+struct Failure {
+    at: Moment,
+    error: Arc<ProviderError>,
+    /// Whoever has signed in again has another one, and need not wait.
+    provider: Arc<Provider>,
 }
 
 impl Credentials {
@@ -87,33 +109,39 @@ impl Credentials {
         &self,
         target: &Target,
         freshness: Freshness,
-    ) -> Result<Arc<Minted>, ProviderError> {
+    ) -> Result<Arc<Minted>, Arc<ProviderError>> {
         let cell = self.cell(&target.uid);
-        if freshness == Freshness::Usable
-            && let Some(minted) = cell.fresh()
-        {
-            return Ok(minted);
+        if let Some(answer) = cell.at_hand(target, freshness, self.clock.moment()) {
+            return answer;
         }
         let _turn = cell.minting.lock().await;
-        if freshness == Freshness::Usable
-            && let Some(minted) = cell.fresh()
-        {
-            return Ok(minted);
+        // Its life is counted from before the request: the answer may have been long on its way.
+        let since = self.clock.moment();
+        if let Some(answer) = cell.at_hand(target, freshness, since) {
+            return answer;
         }
         match target.provider.mint(&target.endpoint).await {
             Ok((password, expire_time)) => {
                 let minted = Arc::new(Minted {
                     password,
                     expire_time,
-                    since: clock::now(),
+                    since,
                 });
+                *cell.failure() = None;
                 cell.latest.send_replace(Some(minted.clone()));
                 Ok(minted)
             }
-            Err(error) => cell
-                .usable()
-                .filter(|_| freshness == Freshness::Usable)
-                .ok_or(error),
+            Err(error) => {
+                let error = Arc::new(error);
+                *cell.failure() = Some(Failure {
+                    at: self.clock.moment(),
+                    error: error.clone(),
+                    provider: target.provider.clone(),
+                });
+                cell.usable(self.clock.moment())
+                    .filter(|_| freshness != Freshness::New)
+                    .ok_or(error)
+            }
         }
     }
 
@@ -139,21 +167,61 @@ impl Credentials {
 }
 
 impl Cell {
-    fn usable(&self) -> Option<Arc<Minted>> {
+    /// What can be answered without the service.
+    fn at_hand(
+        &self,
+        target: &Target,
+        freshness: Freshness,
+        now: Moment,
+    ) -> Option<Result<Arc<Minted>, Arc<ProviderError>>> {
+        let usable = self.usable(now);
+        let failed_since = |pause| self.failed_since(target, now, pause);
+        match (freshness, usable) {
+            (Freshness::New, _) => None,
+            (Freshness::Usable, Some(minted)) => Some(Ok(minted)),
+            (Freshness::Fresh, Some(minted)) => {
+                let can_wait = !minted.is_due(now) || failed_since(REFRESH_PAUSE).is_some();
+                can_wait.then_some(Ok(minted))
+            }
+            (Freshness::Usable | Freshness::Fresh, None) => failed_since(FAILURE_SHARED).map(Err),
+        }
+    }
+
+    fn usable(&self, now: Moment) -> Option<Arc<Minted>> {
         self.latest
             .borrow()
             .clone()
-            .filter(|minted| lease::is_usable(minted.expire_time, clock::now()))
+            .filter(|minted| minted.is_usable(now))
     }
 
-    /// Usable, and in the first half of its life.
-    fn fresh(&self) -> Option<Arc<Minted>> {
-        self.usable().filter(|minted| clock::now() < minted.refresh_at())
+    /// The failure of an attempt that is not longer ago than this, or than the service asked for.
+    fn failed_since(&self, target: &Target, now: Moment, pause: Duration) -> Option<Arc<ProviderError>> {
+        let failure = self.failure();
+        let failure = failure
+            .as_ref()
+            .filter(|failure| Arc::ptr_eq(&failure.provider, &target.provider))?;
+        let pause = pause.max(attempts::pause_asked(&failure.error));
+        let ago = now.since_boot.saturating_sub(failure.at.since_boot);
+        (ago < pause).then(|| failure.error.clone())
+    }
+
+    fn failure(&self) -> std::sync::MutexGuard<'_, Option<Failure>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Minted {
-    fn refresh_at(&self) -> Timestamp {
-        lease::refresh_at(self.since, self.expire_time, Jitter::of(&self.since.to_rfc3339()))
+    fn is_usable(&self, now: Moment) -> bool {
+        lease::is_usable(self.expire_time, now.latest_since(self.since))
+    }
+
+    /// Says whether half of its life is over.
+    fn is_due(&self, now: Moment) -> bool {
+        let since = self.since.wall;
+        let due = lease::refresh_at(since, self.expire_time, Jitter::of(&since.to_rfc3339()));
+        now.latest_since(self.since) >= due
     }
 }
+
+#[cfg(test)]
+mod tests;

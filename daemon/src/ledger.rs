@@ -17,6 +17,10 @@ use tokio::sync::watch;
 /// How many events are kept.
 const EVENTS_KEPT: i64 = 10_000;
 
+const BURY: &str =
+    "INSERT OR REPLACE INTO tombstones (uid, origin, project, branch, repository_id, slot, deleted_at)
+     VALUES (?, ?, ?, ?, ?, ?, ?)";
+
 /// Why the ledger failed. Whoever gets this does nothing else: an act that is not written down is not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LedgerError {
@@ -312,6 +316,50 @@ impl Ledger {
         Ok(())
     }
 
+    /// Writes down that a branch is to be deleted, before it is: whatever becomes of the request, the branch is not one
+    /// that was lost.
+    pub(crate) async fn condemn(
+        &self,
+        id: &RepositoryId,
+        record: &Record,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(BURY)
+            .bind(record.uid.as_ref().map_or("", BranchUid::as_str))
+            .bind(&record.origin)
+            .bind(record.project.as_str())
+            .bind(record.branch.as_str())
+            .bind(id.as_str())
+            .bind(record.slot.key())
+            .bind(now.timestamp_millis())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Takes back that a branch is to be deleted.
+    pub(crate) async fn spare(&self, place: &Place, uid: &BranchUid) -> Result<(), LedgerError> {
+        sqlx::query("DELETE FROM tombstones WHERE origin = ? AND project = ? AND uid = ?")
+            .bind(&place.origin)
+            .bind(place.project.as_str())
+            .bind(uid.as_str())
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Says whether we deleted a branch, or meant to.
+    pub(crate) async fn is_condemned(&self, place: &Place, uid: &BranchUid) -> Result<bool, LedgerError> {
+        let found: Option<i64> =
+            sqlx::query_scalar("SELECT 1 FROM tombstones WHERE origin = ? AND project = ? AND uid = ?")
+                .bind(&place.origin)
+                .bind(place.project.as_str())
+                .bind(uid.as_str())
+                .fetch_optional(&self.pool)
+                .await?;
+        Ok(found.is_some())
+    }
+
     /// Turns the record of a deleted branch into a tombstone.
     pub(crate) async fn bury(
         &self,
@@ -320,7 +368,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let mut tx = self.pool.begin().await?;
-        sqlx::query("INSERT OR REPLACE INTO tombstones (uid, origin, project, branch, repository_id, slot, deleted_at) VALUES (?, ?, ?, ?, ?, ?, ?)")
+        sqlx::query(BURY)
             .bind(record.uid.as_ref().map_or("", BranchUid::as_str))
             .bind(&record.origin)
             .bind(record.project.as_str())
@@ -627,6 +675,22 @@ mod tests {
             .fetch_one(&ledger.pool)
             .await?;
         assert_eq!(uid, "br-1");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn a_branch_is_condemned_until_it_is_spared() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let (id, uid) = (RepositoryId::new("a"), BranchUid::new("br-1"));
+        let record = Record {
+            uid: Some(uid.clone()),
+            ..record(Slot::Ref(GitRef::new("refs/heads/x")), "jane-x")
+        };
+        assert!(!ledger.is_condemned(&place(), &uid).await?);
+        ledger.condemn(&id, &record, at(9)).await?;
+        assert!(ledger.is_condemned(&place(), &uid).await?);
+        ledger.spare(&place(), &uid).await?;
+        assert!(!ledger.is_condemned(&place(), &uid).await?);
         Ok(())
     }
 

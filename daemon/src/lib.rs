@@ -26,6 +26,7 @@
 
 mod apply;
 mod attempts;
+mod begun;
 mod board;
 mod clock;
 pub mod config;

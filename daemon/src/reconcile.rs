@@ -38,7 +38,8 @@ pub(crate) struct Memory {
     located: Option<Located>,
     found: Option<Arc<Found>>,
     settings: Option<Arc<Settings>>,
-    attempts: Attempts,
+    pub(crate) attempts: Attempts,
+    steps: clock::Steps,
     pub(crate) targets: BTreeMap<BranchUid, Arc<Target>>,
     pub(crate) written: BTreeMap<WorktreeId, Written>,
     passes: u64,
@@ -97,9 +98,14 @@ impl Reconciler {
             }
         };
         let outcome = match self.try_pass(row, memory, &mut view, &mut wishes).await {
-            Ok(outcome) => outcome,
+            Ok(outcome) => {
+                memory.attempts.is_news(None);
+                outcome
+            }
             Err(stop) => {
-                tracing::warn!(error = chain(&stop), "a pass stopped; it is tried again");
+                if memory.attempts.is_news(Some(&chain(&stop))) {
+                    tracing::warn!(error = chain(&stop), "a pass stopped; it is tried again");
+                }
                 let problem = match stop {
                     Stop::Problem(problem) => problem,
                     Stop::Ledger(error) => Problem {
@@ -109,7 +115,7 @@ impl Reconciler {
                 };
                 view.problems.push(problem.clone());
                 view.hindrance = Some(problem);
-                Outcome::Failed
+                memory.attempts.stopped()
             }
         };
         let hindrance = view.hindrance.clone();
@@ -143,7 +149,7 @@ impl Reconciler {
 
     fn show(&self, mut view: RepositoryView, memory: &Memory) {
         view.passes = memory.passes;
-        self.board.publish(view);
+        self.board.update(view);
         let all = self.board.repositories();
         let targets = all
             .values()
@@ -238,9 +244,6 @@ impl Reconciler {
                     place: &place,
                     records,
                 };
-                if !wishes.is_empty() {
-                    memory.attempts.forgive();
-                }
                 let looking = Looking { settings, git };
                 self.converge(&mut applying, memory, view, &looking, wishes).await
             }
@@ -263,14 +266,20 @@ impl Reconciler {
         if let Seen::Present(found) = git {
             apply::note_locks(applying, &found.view.worktrees).await?;
         }
+        if memory.steps.was_set() {
+            apply::restart_graces(applying).await?;
+        }
         // What git shows is on the board before the service is asked: a caller may be waiting for it.
-        self.board.publish(RepositoryView {
+        self.board.update(RepositoryView {
             passes: memory.passes - 1,
             ..view.clone()
         });
         let observed = match provider.observe().await {
             Ok(observed) => Seen::Present(observed),
-            Err(error) => Seen::Unknown(chain(&error)),
+            Err(error) => {
+                tend::note_gone(view, &error);
+                Seen::Unknown(memory.attempts.look_failed(&error).message)
+            }
         };
         let steps = match self
             .plan(applying, memory, looking, &observed, &wishes.asks)
@@ -278,10 +287,7 @@ impl Reconciler {
         {
             Plan::Steps(steps) => steps,
             Plan::Wait(reason) => {
-                return Err(Stop::Problem(Problem {
-                    message: reason,
-                    fix: "it is tried again by itself".into(),
-                }));
+                return Err(Stop::Problem(memory.attempts.hindrance(reason)));
             }
         };
         let mut after = match observed {
@@ -293,7 +299,8 @@ impl Reconciler {
             .await?;
         let is_waiting = tend::tend(self, provider, settings, memory, view).await;
         let is_pending = is_waiting || steps.iter().any(|step| step.standing == Standing::Pending);
-        view.is_settled = !done.any && !is_pending;
+        // What failed is left alone for a while, so nothing follows from it soon.
+        view.is_settled = (!done.any || done.with_failures) && !is_pending;
         let again_in = match () {
             () if done.any && !done.with_failures => FOLLOW_UP,
             () if is_pending => POLL,
@@ -338,7 +345,7 @@ impl Reconciler {
                 wishes.note(branch, result);
             }
             view::update(view, steps, &memory.attempts.problems(), applying, after);
-            self.board.publish(RepositoryView {
+            self.board.update(RepositoryView {
                 passes: memory.passes - 1,
                 ..view.clone()
             });

@@ -1,5 +1,6 @@
 //! The control contract, answered: parse, ask once, convert. No policy, no SQL.
 
+use crate::attempts;
 use crate::board::{Repositories, RepositoryView};
 use crate::convert;
 use crate::credentials::{Credentials, Freshness};
@@ -122,7 +123,7 @@ impl Service {
                 status(
                     Reason::NotReady,
                     format!("cannot mint a credential: {}", chain(&error)),
-                    "try again",
+                    attempts::fix(&error),
                 )
             })?;
         Ok(convert::credential(&worktree, &target, &minted))

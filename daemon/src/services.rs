@@ -1,6 +1,8 @@
 //! Which service a repository's branches are on, and the connections to it: workspaces by their configuration, or Local
 //! Lakebase, started when it is first needed. Above this file nothing knows one from the other.
 
+use crate::attempts::{SIGN_IN_PAUSE, service_fix};
+use crate::begun::Begun;
 use crate::board::Problem;
 use crate::config::Config;
 use crate::provider::Provider;
@@ -8,11 +10,13 @@ use daemon_core::config_file::Settings;
 use lakebase_api::auth::profile;
 use lakebase_api::{AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace};
 use local_lakebase::{LocalLakebase, StartError};
+use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// What records of Local Lakebase are kept under; its port may change.
 const LOCAL: &str = "local";
@@ -27,7 +31,31 @@ pub(crate) struct Services {
     local: Mutex<Option<Local>>,
     /// Why Local Lakebase could not be started the last time that it was tried.
     local_problem: std::sync::Mutex<Option<Problem>>,
-    providers: Mutex<BTreeMap<(String, String), Arc<Provider>>>,
+    providers: std::sync::Mutex<Providers>,
+}
+
+/// By origin and project. Each has a lock of its own, so that nobody waits for a service that is not theirs.
+type Providers = BTreeMap<(String, String), Arc<Mutex<Option<Known>>>>;
+
+/// What was found out about a project with one token. Another token may have another right, and be another user's.
+struct Known {
+    token: Option<SecretString>,
+    found: Found,
+}
+
+impl Known {
+    fn is_of(&self, token: Option<&SecretString>) -> bool {
+        self.token.as_ref().map(ExposeSecret::expose_secret) == token.map(ExposeSecret::expose_secret)
+    }
+}
+
+enum Found {
+    Provider(Arc<Provider>),
+    /// Only a person can help, so it is not tried again before this.
+    Refused {
+        problem: Problem,
+        until: Instant,
+    },
 }
 
 /// Local Lakebase, as it is reached from here.
@@ -64,7 +92,7 @@ impl Services {
             auth,
             local: Mutex::default(),
             local_problem: std::sync::Mutex::default(),
-            providers: Mutex::default(),
+            providers: std::sync::Mutex::default(),
         }
     }
 
@@ -78,20 +106,52 @@ impl Services {
             .as_ref()
             .map_or_else(|| LOCAL.to_owned(), |w| w.origin.to_string());
         let key = (origin.clone(), settings.project.to_string());
-        let mut providers = self.providers.lock().await;
-        if let Some(provider) = providers.get(&key) {
-            return Ok(provider.clone());
+        let token = workspace.as_ref().map(|workspace| workspace.token.clone());
+        let cell = self.providers().entry(key).or_default().clone();
+        let mut known = cell.lock().await;
+        match known.as_ref().filter(|known| known.is_of(token.as_ref())) {
+            Some(Known {
+                found: Found::Provider(provider),
+                ..
+            }) => return Ok(provider.clone()),
+            Some(Known {
+                found: Found::Refused { problem, until },
+                ..
+            }) if Instant::now() < *until => return Err(problem.clone()),
+            Some(_) | None => {}
         }
         let project = ProjectName::new(settings.project.as_str()).map_err(|e| problem(&e, ""))?;
-        let (provider, is_lasting) = match workspace {
-            None => self.local_provider(project).await?,
-            Some(workspace) => (connect(workspace, project, origin, None).await?, true),
+        let connected = match workspace {
+            None => self.local_provider(project).await,
+            Some(workspace) => connect(workspace, project, origin, None)
+                .await
+                .map(|provider| (provider, true)),
         };
-        let provider = Arc::new(provider);
-        if is_lasting {
-            providers.insert(key, provider.clone());
+        match connected {
+            Ok((provider, is_lasting)) => {
+                let provider = Arc::new(provider);
+                let found = Found::Provider(provider.clone());
+                *known = is_lasting.then_some(Known { token, found });
+                Ok(provider)
+            }
+            Err(Hindrance {
+                problem,
+                is_for_people,
+            }) => {
+                let until = Instant::now() + SIGN_IN_PAUSE;
+                let found = Found::Refused {
+                    problem: problem.clone(),
+                    until,
+                };
+                *known = is_for_people.then_some(Known { token, found });
+                Err(problem)
+            }
         }
-        Ok(provider)
+    }
+
+    fn providers(&self) -> MutexGuard<'_, Providers> {
+        // A panic while holding the lock cannot have left the map half changed.
+        self.providers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts Local Lakebase if no workspace is configured, so that it is there when the first repository comes.
@@ -123,7 +183,7 @@ impl Services {
 
     /// Stops Local Lakebase, if it runs, and its computes with it.
     pub(crate) async fn stop(&self) {
-        self.providers.lock().await.clear();
+        self.providers().clear();
         if let Some(Local::Ours(local)) = self.local.lock().await.take() {
             let Ok(local) = Arc::try_unwrap(local) else {
                 tracing::warn!("Local Lakebase is still in use; its computes are left running");
@@ -149,7 +209,7 @@ impl Services {
     }
 
     /// The second value says whether the provider can be kept.
-    async fn local_provider(&self, project: ProjectName) -> Result<(Provider, bool), Problem> {
+    async fn local_provider(&self, project: ProjectName) -> Result<(Provider, bool), Hindrance> {
         let local = self.started_local().await?;
         let ca_file = Some(local.info().ca_file);
         let provider = connect(local.workspace()?, project, LOCAL.into(), ca_file).await?;
@@ -226,21 +286,47 @@ fn served(data_dir: PathBuf) -> Result<Local, Problem> {
     Ok(Local::Served { workspace, data_dir })
 }
 
+/// What keeps us from a service.
+struct Hindrance {
+    problem: Problem,
+    /// The same attempt fails until somebody signs in or is given a right.
+    is_for_people: bool,
+}
+
+impl From<Problem> for Hindrance {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problem,
+            is_for_people: false,
+        }
+    }
+}
+
 async fn connect(
     workspace: Workspace,
     project: ProjectName,
     origin: String,
     ca_file: Option<PathBuf>,
-) -> Result<Provider, Problem> {
+) -> Result<Provider, Hindrance> {
     let fix = "check the host and token of the profile that LAKEBASE_PROFILE names";
     let client = Client::new(workspace).map_err(|e| problem(&e, fix))?;
-    let user_name = client.me().await.map_err(|e| problem(&e, fix))?.user_name;
+    let user_name = match client.me().await {
+        Ok(user) => user.user_name,
+        Err(error @ (Error::Unauthenticated { .. } | Error::PermissionDenied { .. })) => {
+            return Err(Hindrance {
+                problem: problem(&error, service_fix(&error)),
+                is_for_people: true,
+            });
+        }
+        Err(error) => return Err(problem(&error, fix).into()),
+    };
     Ok(Provider {
         client,
         project,
         origin,
         user_name,
         ca_file,
+        begun: Begun::default(),
     })
 }
 

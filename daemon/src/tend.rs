@@ -1,7 +1,8 @@
 //! Sees to what a ready branch needs besides itself: its endpoint, a credential, the block in `.env`. A failure here leaves
 //! the branch as ready as it is.
 
-use crate::board::{Ownership, Problem, RepositoryView, WorktreeView};
+use crate::attempts::problem;
+use crate::board::{Ownership, RepositoryView, WorktreeView};
 use crate::credentials::{Freshness, Minted, Target};
 use crate::env_writer::{self, EnvFile};
 use crate::provider::{Provider, ProviderError};
@@ -10,9 +11,11 @@ use crate::services::chain;
 use daemon_core::config_file::Settings;
 use daemon_core::ids::BranchUid;
 use daemon_core::plan::Standing;
+use lakebase_api::Error;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// The sslmode that goes with every credential: the service takes nothing less, and with a certificate authority at hand
 /// libpq checks the server by it.
@@ -24,7 +27,13 @@ pub(crate) struct Written {
     minted: Arc<Minted>,
     /// How the file looked after; if it looks otherwise, somebody else wrote.
     stamp: Option<(SystemTime, u64)>,
+    /// When it was first found missing.
+    missing_since: Option<Instant>,
 }
+
+/// How long a file that we wrote must be missing before it is written again: git may be about to remove the worktree, and
+/// fails if something new appears in it.
+const MISSING_FOR: Duration = Duration::from_secs(20);
 
 /// Goes through the ready worktrees. Returns true when an endpoint is still to come.
 pub(crate) async fn tend(
@@ -66,6 +75,19 @@ pub(crate) async fn tend(
     is_waiting
 }
 
+/// Takes down every branch of a project that the service says is not there. What could not be looked at stays as it was.
+pub(crate) fn note_gone(view: &mut RepositoryView, error: &ProviderError) {
+    if !matches!(error, ProviderError::Service(Error::NotFound { .. })) {
+        return;
+    }
+    for worktree in &mut view.worktrees {
+        worktree.standing = Standing::Blocked;
+        worktree.target = None;
+        worktree.problem = Some(problem(error));
+        worktree.why = "its project is gone".into();
+    }
+}
+
 fn replace(view: &mut RepositoryView, shown: WorktreeView) {
     if let Some(place) = view.worktrees.iter_mut().find(|worktree| worktree.id == shown.id) {
         *place = shown;
@@ -86,7 +108,14 @@ async fn target(
     else {
         return Ok(None);
     };
-    if let Some(target) = memory.targets.get(&uid) {
+    if let Some(target) = memory.targets.get_mut(&uid) {
+        if !Arc::ptr_eq(&target.provider, provider) {
+            // Somebody has signed in again.
+            *target = Arc::new(Target {
+                provider: provider.clone(),
+                ..Target::clone(target)
+            });
+        }
         return Ok(Some(target.clone()));
     }
     let Some(endpoint) = provider.endpoint(&branch.id).await? else {
@@ -124,7 +153,7 @@ async fn credential(
     worktree: &mut WorktreeView,
     target: &Arc<Target>,
 ) {
-    let minted = match reconciler.credentials.fetch(target, Freshness::Usable).await {
+    let minted = match reconciler.credentials.fetch(target, Freshness::Fresh).await {
         Ok(minted) => minted,
         Err(error) => {
             worktree.problem = Some(problem(&error));
@@ -142,6 +171,14 @@ async fn credential(
     {
         return;
     }
+    if let Some(written) = memory.written.get_mut(&worktree.id)
+        && stamp(&path).is_none()
+    {
+        let since = *written.missing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < MISSING_FOR {
+            return;
+        }
+    }
     let file = EnvFile {
         worktree_root: worktree.root.clone(),
         relative: relative.into(),
@@ -154,6 +191,7 @@ async fn credential(
             Written {
                 minted,
                 stamp: stamp(&path),
+                missing_since: None,
             },
         )),
         Err(problem) => worktree.problem = Some(problem),
@@ -163,11 +201,4 @@ async fn credential(
 fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let meta = std::fs::symlink_metadata(path).ok()?;
     Some((meta.modified().ok()?, meta.len()))
-}
-
-fn problem(error: &ProviderError) -> Problem {
-    Problem {
-        message: chain(error),
-        fix: "it is tried again by itself".into(),
-    }
 }

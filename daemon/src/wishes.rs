@@ -70,11 +70,6 @@ impl Wishes {
 }
 
 impl Taken {
-    /// Says whether nobody asks for anything.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.callers.is_empty()
-    }
-
     /// Notes what became of what was asked about a branch.
     pub(crate) fn note(&mut self, branch: BranchId, result: Result<(), Problem>) {
         self.answers.push(Answered { branch, result });

@@ -172,7 +172,12 @@ impl Error {
         }
     }
 
-    pub(crate) fn of_operation(action: Action, error: OperationError) -> Self {
+    /// Returns what the failure of an operation means for whoever began it.
+    pub fn of_failed(operation: &OperationName, error: OperationError) -> Self {
+        Self::of_operation(Action::new("finish operation", operation), error)
+    }
+
+    fn of_operation(action: Action, error: OperationError) -> Self {
         let error = ServerError::of_operation(error.error_code, error.message, error.details);
         match kind(&error) {
             Some(Kind::Refused) | None => Self::OperationFailed {

@@ -2,10 +2,12 @@
 //! may take, how large an answer may be, and what is tried again. It knows no resource.
 
 use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Response, redirect};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
@@ -23,6 +25,11 @@ const USER_AGENT: &str = concat!(
     " rust/",
     env!("CARGO_PKG_RUST_VERSION")
 );
+
+/// How long a service that has said "too many requests" is asked slowly.
+const SLOW_FOR: Duration = Duration::from_mins(1);
+/// How far apart requests then are.
+const SLOW_STEP: Duration = Duration::from_millis(100);
 
 /// How long things may take and how large they may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +122,18 @@ pub(crate) struct Transport {
     origin: Origin,
     bearer: HeaderValue,
     limits: Limits,
+    heard: Mutex<Heard>,
+}
+
+/// What answers said beside what was asked.
+#[derive(Debug, Default)]
+struct Heard {
+    /// The time by the server's clock, and when it said so.
+    date: Option<(DateTime<Utc>, Instant)>,
+    /// Until when requests go one by one, because there were too many.
+    slow_until: Option<Instant>,
+    /// When the next of them may go.
+    next_turn: Option<Instant>,
 }
 
 impl fmt::Debug for Transport {
@@ -157,7 +176,19 @@ impl Transport {
             origin: workspace.origin.clone(),
             bearer,
             limits,
+            heard: Mutex::default(),
         })
+    }
+
+    /// Returns the time by the server's clock, as far as an answer told it.
+    pub(crate) fn server_time(&self) -> Option<DateTime<Utc>> {
+        let (date, at) = self.heard().date?;
+        Some(date + TimeDelta::from_std(at.elapsed()).ok()?)
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        // A panic while holding the lock cannot have left it half changed.
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn origin(&self) -> &Origin {
@@ -200,6 +231,10 @@ impl Transport {
     }
 
     async fn attempt(&self, request: &Request, url: &Url, started: Instant) -> Result<Vec<u8>, Error> {
+        let turn = self.heard().turn(Instant::now());
+        if let Some(turn) = turn {
+            tokio::time::sleep_until(turn).await;
+        }
         let mut sending = self
             .http
             .request(request.method.into(), url.clone())
@@ -216,6 +251,8 @@ impl Transport {
             .await
             .map_err(|error| offline(&request.action, error))?;
         let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
+        let date = date(answer.headers());
+        self.heard().note(status.as_u16(), date, Instant::now());
         debug!(method = ?request.method, path = request.path, status = status.as_u16(), "answered");
         let body = self.read(&request.action, answer).await?;
         if status.is_success() {
@@ -267,10 +304,39 @@ impl Limits {
     }
 }
 
-/// Reads whole seconds. The header may also hold a date, which no client of this API understands.
+impl Heard {
+    fn note(&mut self, status: u16, date: Option<DateTime<Utc>>, now: Instant) {
+        if status == 429 {
+            self.slow_until = Some(now + SLOW_FOR);
+        }
+        // A proxy that answers in the server's place has a clock of its own.
+        if let Some(date) = date.filter(|_| (200..300).contains(&status)) {
+            self.date = Some((date, now));
+        }
+    }
+
+    /// Returns when a request may go; at once, unless the service has lately been asked too much.
+    fn turn(&mut self, now: Instant) -> Option<Instant> {
+        self.slow_until.filter(|until| now < *until)?;
+        let turn = self.next_turn.map_or(now, |next| next.max(now));
+        self.next_turn = Some(turn + SLOW_STEP);
+        Some(turn)
+    }
+}
+
+/// Reads seconds or a date. A date is counted from the server's own, because our clock may be another.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let until = DateTime::parse_from_rfc2822(text).ok()?.to_utc();
+    (until - date(headers)?).to_std().ok()
+}
+
+fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    Some(DateTime::parse_from_rfc2822(text).ok()?.to_utc())
 }
 
 fn offline(action: &Action, error: reqwest::Error) -> Error {
@@ -375,24 +441,52 @@ mod tests {
     }
 
     #[test]
-    fn only_whole_seconds_are_a_time_to_wait() {
-        let read = |value: &'static str| {
-            retry_after(&HeaderMap::from_iter([(
-                RETRY_AFTER,
-                HeaderValue::from_static(value),
-            )]))
+    fn cp_01_the_time_to_wait_is_seconds_or_a_date() {
+        let read = |value: &'static str, date: &'static str| {
+            retry_after(&HeaderMap::from_iter([
+                (RETRY_AFTER, HeaderValue::from_static(value)),
+                (DATE, HeaderValue::from_static(date)),
+            ]))
         };
-        assert_eq!(read(" 7 "), Some(Duration::from_secs(7)));
-        for strange in [
-            "",
-            "-1",
-            "1.5",
-            "soon",
-            "Wed, 21 Oct 2026 07:28:00 GMT",
-            "99999999999999999999",
-        ] {
-            assert_eq!(read(strange), None, "{strange}");
+        let date = "Wed, 21 Oct 2026 07:27:00 GMT";
+        assert_eq!(read(" 7 ", ""), Some(Duration::from_secs(7)));
+        assert_eq!(
+            read("Wed, 21 Oct 2026 07:28:30 GMT", date),
+            Some(Duration::from_secs(90))
+        );
+        assert_eq!(read("1000000000", ""), Some(Duration::from_secs(1_000_000_000)));
+        assert_eq!(
+            read("99999999999999999999", ""),
+            Some(Duration::from_secs(u64::MAX))
+        );
+        for strange in ["", "-1", "1.5", "soon", "Wed, 21 Oct 2026 07:26:00 GMT"] {
+            assert_eq!(read(strange, date), None, "{strange}");
         }
+        assert_eq!(read("Wed, 21 Oct 2026 07:28:30 GMT", "yesterday"), None);
         assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn cp_02_after_too_many_requests_they_go_ten_a_second_for_a_minute() {
+        let (mut heard, start) = (Heard::default(), Instant::now());
+        assert_eq!(heard.turn(start), None, "nobody has complained");
+        heard.note(429, None, start);
+        let turns: Vec<_> = (0..100)
+            .map(|_| heard.turn(start).expect("in turn") - start)
+            .collect();
+        assert_eq!(turns[0], Duration::ZERO);
+        assert_eq!(turns[99], SLOW_STEP * 99);
+        assert_eq!(heard.turn(start + SLOW_FOR), None, "that was a minute ago");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn cp_24_the_servers_clock_is_read_from_good_answers_only() {
+        let date = "2026-10-21T07:27:00Z".parse().ok();
+        let mut heard = Heard::default();
+        heard.note(502, date, Instant::now());
+        assert!(heard.date.is_none(), "it may be a proxy's");
+        heard.note(200, date, Instant::now());
+        heard.note(200, None, Instant::now());
+        assert_eq!(heard.date.map(|(date, _)| date), date);
     }
 }

@@ -61,6 +61,13 @@ pub fn choose_separate(
     separate(&wanted(user_name, label).text, repository, slot, is_taken)
 }
 
+/// What the names of all of a user's branches begin with.
+pub fn prefix(user_name: &str) -> String {
+    let mut name = wanted(user_name, &Label::GitBranch("x")).text;
+    name.pop();
+    name
+}
+
 struct Wanted {
     text: String,
     /// False when a part of the label vanished altogether.

@@ -25,9 +25,6 @@ pub use step::{Action, Standing, Step};
 /// A branch younger than this may be missing from a list without being gone: the list may lag behind.
 const LIST_LAG: TimeDelta = TimeDelta::seconds(60);
 
-/// How far the service's clock may be from ours when the age of a branch is judged.
-const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(10);
-
 /// What one look leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
@@ -240,13 +237,14 @@ impl<'a> Planner<'a> {
 
     /// An intent whose branch exists: ours if it is what we asked for, when we asked for it.
     fn settle_intent(&mut self, record: &Record, remote: &RemoteBranch) {
-        let is_what_we_asked = remote.source == record.source
-            && remote
-                .create_time
-                .is_some_and(|made| made + CLOCK_SKEW >= record.since);
         let slot = &record.slot;
-        match &remote.uid {
-            Some(uid) if is_what_we_asked => {
+        match (&remote.uid, &remote.state) {
+            // Whose it is can only be told once it has a uid.
+            (None, RemoteState::Transitional(state)) => {
+                let why = Why::NotReadyYet(state.clone());
+                self.push(slot, Action::Keep, why, Standing::Pending);
+            }
+            (Some(uid), _) if record.is_met_by(remote) => {
                 self.push(
                     slot,
                     Action::Own { uid: uid.clone() },
@@ -254,7 +252,7 @@ impl<'a> Planner<'a> {
                     Standing::Pending,
                 );
             }
-            uid => {
+            (uid, _) => {
                 let action = Action::Adopt {
                     branch: remote.id.clone(),
                     uid: uid.clone(),

@@ -15,6 +15,8 @@ struct Entry {
     /// Not before this, because of failures. A person's wish passes it.
     not_before: Tick,
     is_running: bool,
+    /// A person asked for another run while this one was under way.
+    is_wished: bool,
     failures: u32,
 }
 
@@ -25,6 +27,8 @@ pub enum Outcome {
     Done(Duration),
     /// Failed as a whole; come back after a pause.
     Failed,
+    /// Failed as a whole, and was asked not to come back sooner than this.
+    StayAway(Duration),
 }
 
 /// The queue. A key is never handed out twice at once, and no hint is lost.
@@ -53,6 +57,7 @@ impl<K: Ord + Clone> Queue<K> {
         self.hint(key.clone(), now);
         if let Some(entry) = self.entries.get_mut(key) {
             entry.not_before = Tick::ZERO;
+            entry.is_wished = entry.is_running;
         }
     }
 
@@ -82,13 +87,20 @@ impl<K: Ord + Clone> Queue<K> {
                 entry.not_before = Tick::ZERO;
                 now + after
             }
-            Outcome::Failed => {
+            Outcome::Failed | Outcome::StayAway(_) => {
+                let asked = match outcome {
+                    Outcome::StayAway(asked) => asked + asked * u32::from(spread.min(100)) / 400,
+                    Outcome::Done(_) | Outcome::Failed => Duration::ZERO,
+                };
                 entry.failures = entry.failures.saturating_add(1);
-                entry.not_before = now + backoff::pause(entry.failures, spread);
+                entry.not_before = now + backoff::pause(entry.failures, spread).max(asked);
                 entry.not_before
             }
         };
         entry.due = Some(entry.due.map_or(next, |due| due.min(next)));
+        if std::mem::take(&mut entry.is_wished) {
+            entry.not_before = Tick::ZERO;
+        }
     }
 
     /// Forgets a key; if it is running, its end is ignored.
@@ -152,6 +164,38 @@ mod tests {
         assert_eq!(queue.next_due(), Some(10 * S + Duration::from_millis(500)));
         queue.retry(&"a", 10 * S);
         assert_eq!(queue.take(10 * S), Some("a"));
+    }
+
+    #[test]
+    fn a_persons_wish_during_a_run_passes_the_back_off_that_comes_of_it() {
+        let mut queue = Queue::default();
+        queue.hint("a", Tick::ZERO);
+        queue.take(Tick::ZERO);
+        queue.retry(&"a", S);
+        queue.finish(&"a", Outcome::StayAway(300 * S), 2 * S, 0);
+        assert_eq!(queue.take(2 * S), Some("a"));
+        queue.finish(&"a", Outcome::StayAway(300 * S), 3 * S, 0);
+        assert_eq!(queue.next_due(), Some(303 * S), "once");
+    }
+
+    #[test]
+    fn cp_20_who_is_told_to_stay_away_stays_away_whatever_is_heard() {
+        let mut queue = Queue::default();
+        queue.hint("a", Tick::ZERO);
+        queue.take(Tick::ZERO);
+        queue.finish(&"a", Outcome::StayAway(60 * S), S, 100);
+        for second in 1..60 {
+            queue.hint("a", second * S);
+            assert_eq!(queue.take(second * S), None);
+        }
+        assert_eq!(queue.next_due(), Some(76 * S), "and a quarter longer");
+        assert_eq!(queue.take(76 * S), Some("a"));
+        queue.finish(&"a", Outcome::StayAway(S), 76 * S, 0);
+        assert_eq!(
+            queue.next_due(),
+            Some(77 * S),
+            "as asked, if that is longer than the pause"
+        );
     }
 
     #[test]

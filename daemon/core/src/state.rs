@@ -111,6 +111,18 @@ impl Observed {
             .values()
             .any(|branch| branch.source.as_ref() == Some(id))
     }
+
+    /// The branches whose names begin so and whose leases end first, because nobody has renewed them for longest: what a
+    /// person may want to give up when there is no room.
+    pub fn idle_longest(&self, prefix: &str, count: usize) -> Vec<&BranchId> {
+        let expiring = self.branches.values().filter_map(|branch| {
+            let is_ours = branch.id.as_str().starts_with(prefix) && !self.has_children(&branch.id);
+            Some((branch.expire_time.filter(|_| is_ours)?, &branch.id))
+        });
+        let mut idle: Vec<_> = expiring.collect();
+        idle.sort();
+        idle.into_iter().take(count).map(|(_, id)| id).collect()
+    }
 }
 
 /// How a record stands.
@@ -153,6 +165,19 @@ pub struct Record {
     pub was_locked: bool,
     /// Somebody asked to keep the branch for good: no lease, never reaped.
     pub is_kept: bool,
+}
+
+/// How far the service's clock may be from ours when the age of a branch is judged.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(10);
+
+impl Record {
+    /// Says whether a branch under the recorded name is what the intent asked for, when it asked for it.
+    pub fn is_met_by(&self, remote: &RemoteBranch) -> bool {
+        remote.source == self.source
+            && remote
+                .create_time
+                .is_some_and(|made| made + CLOCK_SKEW >= self.since)
+    }
 }
 
 /// Where a detached worktree's branch forks from.

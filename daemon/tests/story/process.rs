@@ -1,6 +1,6 @@
 //! The daemon as a process: killed, started twice, started without PostgreSQL, stopped.
 
-use crate::world::{PATIENCE, World, bytes, until};
+use crate::world::{PATIENCE, World, until};
 use lakebase_proto::{connect, fix_of, v1};
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -169,17 +169,8 @@ async fn without_postgres_it_starts_and_names_the_package() {
 }
 
 #[tokio::test]
-async fn what_it_cannot_do_yet_it_says() {
+async fn it_says_that_it_serves_to_whoever_asks_for_its_health() {
     let world = World::started().await;
-    let path = bytes(&world.main());
-    let code = world
-        .client()
-        .await
-        .explain(v1::ExplainRequest { path })
-        .await
-        .expect_err("not there yet")
-        .code();
-    assert_eq!(code, tonic::Code::Unimplemented);
     let channel = tonic::transport::Endpoint::from_static("http://localhost");
     let socket = world.socket();
     let channel = channel

@@ -108,7 +108,7 @@ async fn another_git_branch_is_another_branch_and_back_again() {
 }
 
 #[tokio::test]
-async fn a_branch_that_was_there_before_is_adopted_and_stays() {
+async fn cp_11_a_branch_that_was_there_before_is_adopted_and_stays() {
     let world = World::started().await;
     world.branch(&world.main()).await;
     let spec = BranchSpec {

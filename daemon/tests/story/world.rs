@@ -109,7 +109,7 @@ impl World {
             .env("LAKEBASE_STATE_DIR", self.path("state"))
             .env("LAKEBASE_LOCAL_DIR", self.path("local"))
             .env("LAKEBASE_LOCAL_USER", "jane.doe@example.com")
-            .env("DATABRICKS_CONFIG_FILE", self.path("no-such-file"))
+            .env("DATABRICKS_CONFIG_FILE", self.path("databrickscfg"))
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         if let Some(dir) = &self.pg_bindir {

@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,6 +57,13 @@ impl Client {
     /// Returns the address of the workspace.
     pub fn origin(&self) -> &Origin {
         self.transport.origin()
+    }
+
+    /// Returns the time by the server's clock, as the last good answer told it; `None` if none did.
+    ///
+    /// Exact to a second, and behind after this machine has slept, until the next answer.
+    pub fn server_time(&self) -> Option<DateTime<Utc>> {
+        self.transport.server_time()
     }
 
     /// Returns the user the token belongs to ("current user: me").

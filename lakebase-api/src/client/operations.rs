@@ -58,7 +58,7 @@ fn outcome<T: DeserializeOwned>(operation: Operation<T>) -> Result<T, Error> {
     let action = Action::new("finish operation", &operation.name);
     match operation.result {
         Some(Ok(resource)) => Ok(resource),
-        Some(Err(error)) => Err(Error::of_operation(action, error)),
+        Some(Err(error)) => Err(Error::of_failed(&operation.name, error)),
         // Some operations that have nothing to give end without an answer.
         None => serde_json::from_str("{}").map_err(|_| Error::Unintelligible {
             action,

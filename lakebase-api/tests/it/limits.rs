@@ -30,7 +30,7 @@ async fn redirects_are_refused_and_the_token_stays_at_home() {
 }
 
 #[tokio::test]
-async fn an_answer_that_declares_too_much_is_not_read() {
+async fn cp_08_an_answer_that_declares_too_much_is_not_read() {
     let (_server, client) = serve(vec![
         ResponseTemplate::new(200).set_body_bytes(vec![b' '; 64 * 1024 + 1]),
     ])
@@ -40,7 +40,7 @@ async fn an_answer_that_declares_too_much_is_not_read() {
 }
 
 #[tokio::test]
-async fn an_answer_without_an_end_is_cut_off() {
+async fn cp_08_an_answer_without_an_end_is_cut_off() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let writing = tokio::spawn(async move {
@@ -107,7 +107,7 @@ fn this_machine_is_reached_without_certificates() {
 }
 
 #[tokio::test]
-async fn a_host_that_does_not_speak_tls_is_not_sent_the_token() {
+async fn cp_05_a_host_that_does_not_speak_tls_is_not_sent_the_token() {
     let (server, _) = serve(vec![ResponseTemplate::new(200)]).await;
     let client = client_at(&server.uri().replace("http://", "https://"), quick());
     let error = client.branch(&BRANCH.parse().unwrap()).await.unwrap_err();

@@ -43,7 +43,7 @@ async fn every_page_is_followed_with_the_first_query() {
 }
 
 #[tokio::test]
-async fn a_list_that_breaks_off_is_an_error() {
+async fn cp_06_a_list_that_breaks_off_is_an_error() {
     let (_server, client) = serve(vec![
         ok(&page(&["a"], "t1")),
         failed(403, "PERMISSION_DENIED", "no"),
@@ -54,7 +54,7 @@ async fn a_list_that_breaks_off_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_page_token_that_comes_again_is_an_error() {
+async fn cp_22_a_page_token_that_comes_again_is_an_error() {
     let (server, client) = serve(vec![
         ok(&page(&["a"], "t1")),
         ok(&page(&["b"], "t2")),
@@ -85,7 +85,7 @@ async fn a_list_without_an_end_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_branch_of_another_project_spoils_the_list() {
+async fn cp_25_a_branch_of_another_project_spoils_the_list() {
     let strange = json!({ "branches": [branch(BRANCH), branch("projects/other/branches/dev")] });
     let (_server, client) = serve(vec![ok(&strange)]).await;
     let error = list(&client).await.unwrap_err();
@@ -114,7 +114,7 @@ async fn names_that_are_not_names_spoil_the_list() {
 }
 
 #[tokio::test]
-async fn an_answer_about_another_branch_is_refused() {
+async fn cp_25_an_answer_about_another_branch_is_refused() {
     let (_server, client) = serve(vec![ok(&branch("projects/shop/branches/production"))]).await;
     let error = client.branch(&BRANCH.parse().unwrap()).await.unwrap_err();
     assert!(

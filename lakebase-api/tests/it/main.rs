@@ -9,3 +9,4 @@ mod operations;
 mod refusals;
 mod retries;
 mod server;
+mod tls;

@@ -59,7 +59,7 @@ async fn the_deadline_ends_the_wait_but_says_nothing_about_the_branch() {
 }
 
 #[tokio::test]
-async fn a_forgotten_operation_is_not_a_missing_branch() {
+async fn cp_14_a_forgotten_operation_is_not_a_missing_branch() {
     let (_server, client) = serve(vec![failed(404, "NOT_FOUND", "operation id not found")]).await;
     let error = wait_for_branch(&client, LONG).await.unwrap_err();
     assert!(matches!(error, Error::Unfinished { .. }), "{error:?}");
@@ -82,7 +82,7 @@ async fn a_create_that_ends_without_an_answer_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_failed_operation_is_told_apart_like_a_failed_answer() {
+async fn cp_12_a_failed_operation_is_told_apart_like_a_failed_answer() {
     let failure = |code: &str, message: &str| json!({ "name": OPERATION, "done": true, "error": { "error_code": code, "message": message } });
     let (_server, client) = serve(vec![ok(&running())]).await;
     let wait = async |answer: Value| client.wait(started::<Branch>(&answer), LONG).await.unwrap_err();

@@ -62,7 +62,7 @@ async fn both_ways_of_saying_that_a_name_is_taken() {
 }
 
 #[tokio::test]
-async fn a_web_page_with_status_200_is_unintelligible() {
+async fn cp_05_a_web_page_with_status_200_is_unintelligible() {
     let error =
         fetch(ResponseTemplate::new(200).set_body_string("<!doctype html><title>Sign in</title>")).await;
     assert!(matches!(error, Error::Unintelligible { .. }), "{error:?}");

@@ -30,7 +30,7 @@ fn throttled(seconds: &str) -> ResponseTemplate {
 }
 
 #[tokio::test]
-async fn a_throttled_request_waits_as_long_as_it_was_told() {
+async fn cp_01_a_throttled_request_waits_as_long_as_it_was_told() {
     let (server, client) = serve(vec![throttled("1"), ok(&branch(BRANCH))]).await;
     let started = Instant::now();
     fetch(&client).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_throttled_request_waits_as_long_as_it_was_told() {
 }
 
 #[tokio::test]
-async fn a_very_long_wait_is_left_to_the_caller() {
+async fn cp_01_a_very_long_wait_is_left_to_the_caller() {
     let (server, client) = serve(vec![throttled("3600")]).await;
     let error = fetch(&client).await.unwrap_err();
     assert!(
@@ -55,7 +55,7 @@ async fn a_very_long_wait_is_left_to_the_caller() {
 }
 
 #[tokio::test]
-async fn harmless_requests_are_repeated_on_every_passing_trouble() {
+async fn cp_03_harmless_requests_are_repeated_on_every_passing_trouble() {
     for status in [429, 500, 502, 503, 504] {
         let (server, client) = serve(vec![failed(status, "", "try later"), ok(&branch(BRANCH))]).await;
         fetch(&client).await.unwrap();
@@ -119,7 +119,7 @@ async fn trying_again_ends() {
 }
 
 #[tokio::test]
-async fn a_closed_port_means_nothing_was_sent() {
+async fn cp_05_a_closed_port_means_nothing_was_sent() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
@@ -131,7 +131,7 @@ async fn a_closed_port_means_nothing_was_sent() {
 }
 
 #[tokio::test]
-async fn a_create_is_not_repeated_when_the_connection_breaks_after_sending() {
+async fn cp_10_a_create_is_not_repeated_when_the_connection_breaks_after_sending() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let mut accepted = 0;
@@ -156,7 +156,7 @@ async fn a_create_is_not_repeated_when_the_connection_breaks_after_sending() {
 }
 
 #[tokio::test]
-async fn a_silent_server_costs_no_more_than_the_deadline() {
+async fn cp_07_a_silent_server_costs_no_more_than_the_deadline() {
     let slow = ok(&branch(BRANCH)).set_delay(Duration::from_secs(20));
     let (server, _) = serve(vec![slow]).await;
     let limits = Limits {

@@ -1,0 +1,50 @@
+//! A project with no room left.
+
+use crate::rig::Rig;
+use crate::world::until;
+use local_lakebase::Limits;
+
+const LIST: &str = "projects/shop/branches";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cp_17_a_full_project_says_what_is_idle_and_is_not_asked_again_and_again() {
+    let mut rig = Rig::new(Limits {
+        unarchived_branches: 4,
+        ..Limits::default()
+    })
+    .await;
+    rig.world.start().await;
+    rig.world.register().await;
+    rig.world.branch(&rig.world.main()).await;
+    for name in ["a", "b"] {
+        rig.add(name);
+        rig.world.branch(&rig.world.path(name)).await;
+    }
+    let before = rig.world.service_names().await;
+    let mark = rig.proxy.mark();
+    rig.add("c");
+    let problem = rig.until_problem("c", "4 of 4 branches in use").await;
+    let idle = "idle longest: jane-doe-main-worktree-a, jane-doe-main-worktree-b";
+    assert!(problem.message.contains(idle), "{problem:?}");
+    assert!(problem.fix.contains("remove worktrees"), "{problem:?}");
+
+    let seen = rig.proxy.mark();
+    until("passes go by", async || {
+        rig.credential(&rig.world.main(), true).await.expect("ready");
+        rig.proxy.count(seen, "GET", LIST) >= 5
+    })
+    .await;
+    assert_eq!(rig.proxy.count(mark, "POST", LIST), 1, "no storm");
+    assert_eq!(rig.world.service_names().await, before, "it made room by itself");
+
+    rig.remove("a");
+    until("there is room", async || {
+        rig.world.service_names().await.len() == 3
+    })
+    .await;
+    rig.world.reconcile().await;
+    assert_eq!(
+        rig.world.branch(&rig.world.path("c")).await,
+        "jane-doe-main-worktree-c"
+    );
+}

@@ -1,0 +1,14 @@
+//! The daemon against a service that misbehaves: a proxy before the real Local Lakebase refuses, loses, cuts, delays and
+//! falsifies, and writes down what was asked of it. Tests carry the ids of the fault matrix.
+
+mod answers;
+mod branches;
+mod chaos;
+mod clocks;
+mod limits;
+mod proxy;
+mod rig;
+mod sign_in;
+#[path = "../story/world.rs"]
+#[expect(dead_code, reason = "the stories use all of it")]
+mod world;
