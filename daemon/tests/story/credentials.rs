@@ -112,7 +112,7 @@ async fn the_env_file_is_private_kept_apart_and_only_where_git_ignores_it() {
     assert_eq!(fs::metadata(&file).expect("there").mode() & 0o777, 0o600);
 
     fs::write(world.main().join(".gitignore"), "").expect("written");
-    fs::remove_file(world.main().join(".env")).ok();
+    fs::write(world.main().join(".env"), "MINE=2").expect("written");
     world.reconcile().await;
     let worktree = world.worktree(&world.main()).await.expect("listed");
     assert!(
@@ -120,7 +120,8 @@ async fn the_env_file_is_private_kept_apart_and_only_where_git_ignores_it() {
             .problem
             .is_some_and(|problem| problem.fix.contains(".gitignore"))
     );
-    assert!(!world.main().join(".env").exists());
+    let text = fs::read_to_string(world.main().join(".env")).expect("readable");
+    assert_eq!(text, "MINE=2");
 }
 
 #[tokio::test]
