@@ -107,6 +107,16 @@ impl Provider {
         }
     }
 
+    /// Reads one branch by its name.
+    pub(crate) async fn living(&self, id: &BranchId) -> Result<Option<RemoteBranch>, ProviderError> {
+        match self.client.branch(&self.branch_name(id)?).await {
+            Ok(branch) if branch.is_deleted() => Ok(None),
+            Ok(branch) => Ok(Some(remote_branch(&branch))),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Moves the end of a branch's lease.
     pub(crate) async fn renew(&self, id: &BranchId, expire_time: Timestamp) -> Result<(), ProviderError> {
         finished(

@@ -204,6 +204,7 @@ impl Reconciler {
                     repository: &row.id,
                     place: &place,
                     records,
+                    locked: BTreeSet::new(),
                 };
                 self.converge(&mut applying, memory, view, &settings, git).await
             }

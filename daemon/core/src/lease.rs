@@ -1,6 +1,7 @@
 //! Arithmetic on times: when a lease is renewed, when a credential is refreshed, how long it is good.
 
 use crate::Timestamp;
+use crate::state::{Record, RecordState, RemoteBranch};
 use chrono::TimeDelta;
 use sha2::{Digest, Sha256};
 
@@ -37,6 +38,23 @@ pub fn renew_at(expire_time: Timestamp, ttl: TimeDelta, jitter: Jitter) -> Times
 /// Returns the new end of a lease: `ttl` from now, and never sooner than it is.
 pub fn renewed(expire_time: Timestamp, ttl: TimeDelta, now: Timestamp) -> Timestamp {
     expire_time.max(now + ttl)
+}
+
+/// Says whether a lease may be moved to `to` (`None`: no expiration) for what a fresh read of the branch shows. To be asked
+/// right before, because the service moves leases by name and knows no condition: another branch may have taken the name
+/// since the look, or somebody may have given this one more time.
+pub fn may_move(record: &Record, fresh: &RemoteBranch, to: Option<Timestamp>) -> bool {
+    let is_same = match (&record.uid, &fresh.uid) {
+        (Some(ours), Some(theirs)) => ours == theirs,
+        (None, _) | (_, None) => record.state == RecordState::Adopted,
+    };
+    is_same
+        && match (fresh.expire_time, to) {
+            (Some(end), Some(to)) => to >= end,
+            (None, Some(_)) => record.lease_held,
+            // Without an expiration it is as somebody else wants it, and we have nothing to hold.
+            (end, None) => end.is_some(),
+        }
 }
 
 /// Returns when a credential is to be replaced: at the half of its life ± 10 %.
