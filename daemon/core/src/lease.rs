@@ -70,6 +70,8 @@ pub fn is_usable(expire_time: Timestamp, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{BranchId, BranchUid, GitRef, ProjectId, Slot};
+    use crate::state::RemoteState;
     use proptest::prelude::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -85,7 +87,7 @@ mod tests {
         }
 
         #[test]
-        fn renewal_never_shortens(expire in 0_i64..1_000_000, now in 0_i64..1_000_000, ttl_s in 0_i64..1_000_000) {
+        fn cp_26_renewal_never_shortens(expire in 0_i64..1_000_000, now in 0_i64..1_000_000, ttl_s in 0_i64..1_000_000) {
             prop_assert!(renewed(at(expire), TimeDelta::seconds(ttl_s), at(now)) >= at(expire));
         }
     }
@@ -95,5 +97,66 @@ mod tests {
         assert!(is_usable(at(100), at(69)));
         assert!(!is_usable(at(100), at(70)));
         assert!(!is_usable(at(100), at(200)));
+    }
+
+    #[test]
+    fn cp_26_a_lease_is_moved_only_forward_and_only_that_of_the_recorded_branch() {
+        let record = |state, lease_held| Record {
+            slot: Slot::Ref(GitRef::new("refs/heads/x")),
+            project: ProjectId::new("shop"),
+            origin: "local".into(),
+            branch: BranchId::new("jane-x"),
+            state,
+            uid: Some(BranchUid::new("br-1")),
+            source: None,
+            since: at(0),
+            lease_held,
+            reap_after: None,
+            was_locked: false,
+        };
+        let fresh = |uid: &str, expire_time: Option<i64>| RemoteBranch {
+            id: BranchId::new("jane-x"),
+            uid: Some(BranchUid::new(uid)),
+            state: RemoteState::Ready,
+            is_default: false,
+            is_protected: false,
+            source: None,
+            expire_time: expire_time.map(at),
+            create_time: None,
+            logical_size_bytes: None,
+            own_size_bytes: None,
+        };
+        let (ours, held) = (
+            record(RecordState::Owned, false),
+            record(RecordState::Owned, true),
+        );
+        // (record, uid, its end, where to, whether it may move)
+        let table = [
+            (&ours, "br-1", Some(9), Some(10), true),
+            (&ours, "br-1", Some(9), Some(9), true),
+            (&ours, "br-1", Some(9), Some(8), false),
+            (&ours, "br-1", Some(9), None, true),
+            (&ours, "br-1", None, Some(10), false),
+            (&ours, "br-1", None, None, false),
+            (&held, "br-1", None, Some(10), true),
+            (&held, "br-1", None, None, false),
+            (&ours, "br-2", Some(9), Some(10), false),
+            (&ours, "br-2", Some(9), None, false),
+            (&held, "br-2", None, Some(10), false),
+        ];
+        for (record, uid, end, to, may) in table {
+            let fresh = fresh(uid, end);
+            assert_eq!(may_move(record, &fresh, to.map(at)), may, "{uid} {end:?} {to:?}");
+        }
+        let nameless = RemoteBranch {
+            uid: None,
+            ..fresh("", Some(9))
+        };
+        assert!(!may_move(&ours, &nameless, Some(at(10))));
+        assert!(may_move(
+            &record(RecordState::Adopted, false),
+            &nameless,
+            Some(at(10))
+        ));
     }
 }

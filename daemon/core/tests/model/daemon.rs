@@ -82,7 +82,9 @@ impl Pass<'_> {
         self.records = self.load();
         let git = self.look_at_git();
         if let Seen::Present(view) = &git {
+            self.world.note_locks(self.repository, false);
             self.note_locks(view)?;
+            self.world.note_locks(self.repository, true);
         }
         if !self.has(Mutant::AnyClock) && self.clock_was_set() {
             self.restart_graces()?;

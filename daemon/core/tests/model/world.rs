@@ -207,6 +207,17 @@ impl World {
         self.ledger.plant(repository, origin, record);
     }
 
+    /// Notes which worktrees are locked, or are not, as far as the daemon has it in its records.
+    pub(crate) fn note_locks(&mut self, repository: usize, is_locked: bool) {
+        let (git, origin) = (&self.gits[repository], self.profiles[repository]);
+        for record in self.ledger.records(repository, origin) {
+            if git.is_locked(&record.slot) == Some(is_locked) {
+                let key = (repository, origin, record.slot);
+                self.sightings.entry(key).or_default().was_locked = is_locked;
+            }
+        }
+    }
+
     /// Notes what a complete look at a repository has truly shown.
     pub(crate) fn note_look(&mut self, repository: usize) {
         let (git, origin) = (&self.gits[repository], self.profiles[repository]);
@@ -215,9 +226,6 @@ impl World {
                 .sightings
                 .entry((repository, origin, record.slot.clone()))
                 .or_default();
-            if let Some(is_locked) = git.is_locked(&record.slot) {
-                seen.was_locked = is_locked;
-            }
             if git.has(&record.slot) {
                 (seen.absent, seen.first_absent) = (0, None);
             } else {
