@@ -246,7 +246,7 @@ impl Pass<'_> {
         let Some((wall_then, uptime_then)) = self.memory().clocks else {
             return true;
         };
-        let passed = TimeDelta::from_std(uptime - uptime_then).expect("histories are short");
+        let passed = TimeDelta::from_std(uptime.saturating_sub(uptime_then)).expect("histories are short");
         (wall - wall_then - passed).abs() > TimeDelta::minutes(1)
     }
 
@@ -422,7 +422,7 @@ impl Pass<'_> {
     fn is_unseen_for_long(&mut self, branch: &BranchId) -> bool {
         let uptime = self.world.uptime;
         let first = *self.memory().unseen.entry(branch.clone()).or_insert(uptime);
-        uptime - first > UNSEEN
+        uptime.saturating_sub(first) > UNSEEN
     }
 
     /// Brings back a branch of ours whose lease ran out. Says whether there is nothing more to do.

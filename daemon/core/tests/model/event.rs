@@ -135,7 +135,7 @@ pub(crate) fn history(dice: &mut Dice, length: usize) -> Vec<Event> {
 }
 
 fn event(dice: &mut Dice, jumps: bool) -> Event {
-    let repository = if dice.one_in(3) { 1 } else { 0 };
+    let repository = usize::from(dice.one_in(3));
     match dice.below(100) {
         0..45 => Event::Pass {
             repository,

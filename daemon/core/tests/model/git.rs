@@ -181,7 +181,6 @@ impl Git {
             refs: self.refs.iter().copied().map(git_ref).collect(),
             worktrees,
             removed_live: noticed,
-            ..GitView::default()
         })
     }
 

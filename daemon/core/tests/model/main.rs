@@ -12,6 +12,11 @@
 //!
 //! A history that breaks something is made as short as it can be and printed with its seed.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a test tells how far it went, and from which seed"
+)]
+
 mod daemon;
 mod dice;
 mod event;

@@ -387,7 +387,7 @@ impl Service {
             Mischief::Lengthen(n) => {
                 let until = self.now + TimeDelta::days(20);
                 self.touch(n, |branch| {
-                    branch.expire_time = branch.expire_time.map(|at| at.max(until))
+                    branch.expire_time = branch.expire_time.map(|at| at.max(until));
                 });
             }
             Mischief::Busy(n) => {
