@@ -26,11 +26,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_act_on_is_spelt_out() {
+    fn sec_15_what_a_terminal_would_act_on_is_spelt_out() {
         assert_eq!(plain("jane-main"), "jane-main");
         assert_eq!(plain("müsli"), "müsli");
         assert_eq!(plain("a\x1b]0;x\x07b"), r"a\u{1b}]0;x\u{7}b");
         assert_eq!(plain("a\nb\u{9b}c"), r"a\nb\u{9b}c");
         assert_eq!(plain("\u{202e}gpj"), r"\u{202e}gpj");
+    }
+
+    #[test]
+    fn sec_15_of_all_characters_none_comes_through_that_a_terminal_would_act_on() {
+        for c in char::MIN..=char::MAX {
+            let shown = plain(&format!("a{c}b"));
+            assert!(!shown.contains(|c: char| c.is_control() || is_risky(c)), "{c:?}");
+            assert_eq!(shown.len() == c.len_utf8() + 2, !is_risky(c), "{c:?}");
+        }
     }
 }

@@ -7,12 +7,14 @@ use crate::provider::{Holder, Provider, ProviderError};
 use chrono::TimeDelta;
 use daemon_core::Timestamp;
 use daemon_core::ids::{BranchId, RepositoryId, Slot};
+use daemon_core::lease;
 use daemon_core::naming;
 use daemon_core::permit::DeletePermit;
 use daemon_core::plan::{Action, Step};
 use daemon_core::state::{Observed, Record, RecordState, RemoteBranch, RemoteState, Worktree};
 use daemon_core::why::Why;
 use lakebase_api::Error;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How long a deleted branch is taken to hold its name (branches: undelete, 7 days).
@@ -32,6 +34,8 @@ pub(crate) struct Applying<'a> {
     pub(crate) place: &'a Place,
     /// The repository's records; kept as the ledger has them.
     pub(crate) records: Vec<Record>,
+    /// The slots whose worktrees are locked, as far as [`note_locks`] saw.
+    pub(crate) locked: BTreeSet<Slot>,
 }
 
 /// Why a step was not done.
@@ -130,6 +134,9 @@ pub(crate) async fn note_locks(
 ) -> Result<(), LedgerError> {
     for worktree in worktrees {
         let Some(slot) = worktree.slot() else { continue };
+        if worktree.is_locked {
+            applying.locked.insert(slot.clone());
+        }
         let record = applying.records.iter_mut().find(|record| record.slot == slot);
         if let Some(record) = record.filter(|record| record.was_locked != worktree.is_locked) {
             record.was_locked = worktree.is_locked;
@@ -283,18 +290,20 @@ impl Applying<'_> {
         expire_time: Timestamp,
         observed: &mut Observed,
     ) -> Result<(), Failed> {
-        let branch = self.record(slot)?.branch;
-        self.provider.renew(&branch, expire_time).await?;
-        set_expiry(observed, &branch, Some(expire_time));
+        let record = self.record(slot)?;
+        self.check_lease(&record, Some(expire_time)).await?;
+        self.provider.renew(&record.branch, expire_time).await?;
+        set_expiry(observed, &record.branch, Some(expire_time));
         Ok(())
     }
 
     async fn hold(&mut self, slot: &Slot, observed: &mut Observed) -> Result<(), Failed> {
-        let branch = self.record(slot)?.branch;
+        let record = self.record(slot)?;
+        self.check_lease(&record, None).await?;
         // Written first: a lease that we hold and have forgotten would never run out.
         self.change(slot, |record| record.lease_held = true).await?;
-        self.provider.hold(&branch).await?;
-        set_expiry(observed, &branch, None);
+        self.provider.hold(&record.branch).await?;
+        set_expiry(observed, &record.branch, None);
         Ok(())
     }
 
@@ -326,11 +335,23 @@ impl Applying<'_> {
     }
 
     async fn keep(&mut self, slot: &Slot, observed: &mut Observed) -> Result<(), Failed> {
-        let branch = self.record(slot)?.branch;
+        let record = self.record(slot)?;
+        self.check_lease(&record, None).await?;
         self.change(slot, |record| record.is_kept = true).await?;
-        self.provider.hold(&branch).await?;
-        set_expiry(observed, &branch, None);
+        self.provider.hold(&record.branch).await?;
+        set_expiry(observed, &record.branch, None);
         Ok(())
+    }
+
+    /// Reads a branch once more before its lease is moved: since the look, requests may have taken minutes.
+    async fn check_lease(&self, record: &Record, to: Option<Timestamp>) -> Result<(), Failed> {
+        match self.provider.living(&record.branch).await? {
+            Some(fresh) if lease::may_move(record, &fresh, to) => Ok(()),
+            Some(_) | None => {
+                let changed = format!("`{}` changed since it was listed", record.branch);
+                Err(ProviderError::Odd(changed).into())
+            }
+        }
     }
 
     fn new_record(&self, slot: &Slot, branch: &BranchId, state: RecordState) -> Record {
@@ -345,7 +366,7 @@ impl Applying<'_> {
             since: clock::now(),
             lease_held: false,
             reap_after: None,
-            was_locked: false,
+            was_locked: self.locked.contains(slot),
             is_kept: false,
         }
     }

@@ -1,12 +1,12 @@
 //! Reads git: which worktrees a repository has and where their HEADs point. The only user of git2. Changes nothing, runs
 //! nothing, and says "unknown" where it could not look.
 
+use daemon_core::git_file;
 use daemon_core::ids::{GitRef, WorktreeId};
 use daemon_core::state::{GitView, Head, Seen, Worktree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -234,18 +234,14 @@ fn add_linked(found: &mut Found, common_dir: &Path, name: &str) {
     );
 }
 
-/// The root of a linked worktree: the directory of the `.git` file that `gitdir` names (absolute, or relative to the
-/// admin directory since git 2.48).
+/// The root of a linked worktree, as its admin directory names it.
 fn linked_root(admin_dir: &Path) -> Result<PathBuf, String> {
     let text = read_git_file(&admin_dir.join("gitdir"))
         .map_err(|error| cannot("read `gitdir` in", admin_dir, &error))?;
-    let path = admin_dir.join(OsStr::from_bytes(text.trim_ascii()));
-    let root = path
-        .parent()
-        .filter(|_| path.file_name() == Some(OsStr::new(".git")));
-    let root = root.ok_or_else(|| format!("`gitdir` in `{}` names no worktree", admin_dir.display()))?;
+    let root = git_file::worktree_root(&text, admin_dir)
+        .ok_or_else(|| format!("`gitdir` in `{}` names no worktree", admin_dir.display()))?;
     // A directory that is gone cannot be made canonical; its name is still good for people.
-    Ok(root.canonicalize().unwrap_or_else(|_| root.to_owned()))
+    Ok(root.canonicalize().unwrap_or(root))
 }
 
 /// `git worktree add` holds a lock of its own while it works; that one is not the user's.
@@ -326,27 +322,8 @@ fn existing_refs(
 /// Reads where HEAD points, in a worktree's git directory.
 pub(crate) fn read_head(git_dir: &Path) -> Head {
     match read_git_file(&git_dir.join("HEAD")) {
-        Ok(bytes) => parse_head(&bytes),
+        Ok(bytes) => git_file::parse_head(&bytes),
         Err(error) => Head::Unknown(cannot("read HEAD in", git_dir, &error)),
-    }
-}
-
-fn parse_head(bytes: &[u8]) -> Head {
-    let Ok(text) = std::str::from_utf8(bytes.trim_ascii()) else {
-        return Head::Unknown("HEAD holds something that is not text".into());
-    };
-    let is_commit = matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
-    match text.strip_prefix("ref:").map(str::trim_start) {
-        Some("refs/heads/.invalid") => Head::Unknown("the repository keeps its refs in a reftable".into()),
-        Some(name) if name.starts_with("refs/") && !name.contains(char::is_control) => {
-            Head::Branch(GitRef::new(name))
-        }
-        // What `git worktree add` writes before it knows better.
-        None if is_commit && text.bytes().all(|b| b == b'0') => {
-            Head::Unknown("the worktree is still being added".into())
-        }
-        None if is_commit => Head::Detached(text.to_owned()),
-        _ => Head::Unknown("HEAD is neither a ref nor a commit".into()),
     }
 }
 

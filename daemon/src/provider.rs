@@ -164,7 +164,8 @@ impl Provider {
         }
     }
 
-    async fn living(&self, id: &BranchId) -> Result<Option<RemoteBranch>, ProviderError> {
+    /// Reads one branch by its name; `None` when there is no living one.
+    pub(crate) async fn living(&self, id: &BranchId) -> Result<Option<RemoteBranch>, ProviderError> {
         match self.holder(id).await? {
             Holder::Living(branch) => Ok(Some(branch)),
             Holder::Nobody | Holder::Deleted { .. } => Ok(None),

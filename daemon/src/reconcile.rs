@@ -243,6 +243,7 @@ impl Reconciler {
                     repository: &row.id,
                     place: &place,
                     records,
+                    locked: BTreeSet::new(),
                 };
                 let looking = Looking { settings, git };
                 self.converge(&mut applying, memory, view, &looking, wishes).await

@@ -8,6 +8,7 @@
 pub mod backoff;
 pub mod config_file;
 pub mod env_file;
+pub mod git_file;
 pub mod ids;
 pub mod lease;
 pub mod naming;

@@ -221,17 +221,36 @@ mod tests {
         }
     }
 
+    /// What people and other programs call things: any script and direction, composed or not, and names made to collide.
+    fn hostile() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "\\PC{1,80}",
+            "[a-zA-Z_/.\\-0-9éß日🎈]{1,80}",
+            "[aA\u{e1}\u{301}\u{202e}\u{5d0}_.\\-]{1,6}",
+            "[\\-._/+=~]{1,8}",
+            "x{240,255}",
+            Just("main.lock".into()),
+            Just("br-main".into()),
+        ]
+    }
+
     proptest! {
-        /// Whatever git allows as names, the service takes ours, and no two slots get the same.
+        /// Whatever git allows as names, the service takes ours, and no two slots of any two repositories get the same.
         #[test]
-        fn the_mapping_is_valid_and_injective(
+        fn git_10_the_mapping_is_total_valid_and_injective(
             user in "\\PC{0,20}",
-            names in prop::collection::btree_set("[a-zA-Z_/.\\-0-9éß日🎈]{1,80}", 1..40),
+            names in prop::collection::btree_set((hostile(), 0..2_u8, any::<bool>()), 1..40),
         ) {
             let mut taken: BTreeMap<BranchId, Slot> = BTreeMap::new();
-            for name in names {
-                let slot = Slot::Ref(GitRef::new(format!("refs/heads/{name}")));
-                let branch = choose(&user, &Label::GitBranch(&name), &repo(), &slot, |id| taken.contains_key(id));
+            for (name, repository, is_detached) in names {
+                let (slot, label) = if is_detached {
+                    let label = Label::Detached { main_git_branch: Some("main"), worktree_dir: &name };
+                    (Slot::Worktree(WorktreeId::Linked(name.clone())), label)
+                } else {
+                    (Slot::Ref(GitRef::new(format!("refs/heads/{name}"))), Label::GitBranch(&name))
+                };
+                let repository = RepositoryId::new(format!("r{repository}"));
+                let branch = choose(&user, &label, &repository, &slot, |id| taken.contains_key(id));
                 let text = branch.as_str();
                 prop_assert!((3..=63).contains(&text.len()), "{}", text);
                 prop_assert!(text.starts_with(|c: char| c.is_ascii_lowercase()), "{}", text);

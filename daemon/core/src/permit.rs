@@ -225,6 +225,12 @@ mod tests {
     /// The facts that a person's word stands for.
     const ABSENCE: u32 = 1 << 10 | 1 << 11 | 1 << 12;
 
+    const NOT_OWNED: [RecordState; 3] = [
+        RecordState::Intent,
+        RecordState::Adopted,
+        RecordState::Quarantined,
+    ];
+
     fn facts(bits: u32) -> Facts {
         let bit = |n: u32| bits & (1 << n) != 0;
         Facts {
@@ -324,31 +330,29 @@ mod tests {
         let all = (1 << FACTS) - 1;
         for bits in 0..=all {
             let facts = facts(bits);
-            let state = if facts.owned {
-                RecordState::Owned
+            let states: &[RecordState] = if facts.owned {
+                &[RecordState::Owned]
             } else {
-                RecordState::Intent
+                &NOT_OWNED
             };
-            assert_eq!(ask(facts, state).is_ok(), bits == all, "{facts:?}");
-            let is_open = weigh(facts, state, true).is_ok();
-            assert_eq!(is_open, bits | ABSENCE == all, "by a person: {facts:?}");
+            for state in states {
+                assert_eq!(ask(facts, *state).is_ok(), bits == all, "{facts:?} {state:?}");
+                let is_open = weigh(facts, *state, true).is_ok();
+                assert_eq!(is_open, bits | ABSENCE == all, "by a person: {facts:?} {state:?}");
+            }
         }
     }
 
     #[test]
     fn only_an_owned_record_opens_the_gate() {
         let good = facts((1 << FACTS) - 1);
-        for state in [
-            RecordState::Intent,
-            RecordState::Adopted,
-            RecordState::Quarantined,
-        ] {
+        for state in NOT_OWNED {
             assert_eq!(ask(good, state), Err(Refusal::NotOwned));
         }
     }
 
     #[test]
-    fn a_branch_without_a_uid_stays() {
+    fn cp_09_a_branch_without_a_uid_stays() {
         let good = facts((1 << FACTS) - 1);
         let permit = ask(good, RecordState::Owned).expect("all facts speak for it");
         let fresh = RemoteBranch {
@@ -376,5 +380,58 @@ mod tests {
             }),
             Err(Refusal::Protected)
         );
+    }
+
+    fn without(clear: impl FnOnce(&mut Facts)) -> Result<DeletePermit, Refusal> {
+        let mut facts = facts((1 << FACTS) - 1);
+        clear(&mut facts);
+        ask(facts, RecordState::Owned)
+    }
+
+    #[test]
+    fn sec_19_a_record_of_another_service_or_project_is_not_acted_on() {
+        let elsewhere = Err(Refusal::ElsewhereRecorded);
+        assert_eq!(without(|facts| facts.same_origin = false), elsewhere);
+        assert_eq!(without(|facts| facts.same_project = false), elsewhere);
+        assert_eq!(without(|facts| facts.same_name = false), elsewhere);
+    }
+
+    #[test]
+    fn sec_20_a_planted_record_of_production_opens_nothing_even_with_its_uid() {
+        let production = |facts: &mut Facts| (facts.ordinary, facts.forked) = (false, false);
+        assert_eq!(without(production), Err(Refusal::Default));
+        assert_eq!(without(|facts| facts.forked = false), Err(Refusal::Root));
+        assert_eq!(
+            without(|facts| facts.unprotected = false),
+            Err(Refusal::Protected)
+        );
+        assert_eq!(without(|facts| facts.same_uid = false), Err(Refusal::OtherUid));
+    }
+
+    /// What a fresh read shows, one bit each; every combination.
+    #[test]
+    fn cp_16_a_permit_holds_for_the_same_ordinary_settled_branch_and_nothing_else() {
+        let permit = without(|_| {}).expect("all facts speak for it");
+        for bits in 0..32_u32 {
+            let bit = |n: u32| bits & (1 << n) != 0;
+            let state = if bit(4) {
+                RemoteState::Ready
+            } else {
+                RemoteState::Transitional("RESETTING".into())
+            };
+            let fresh = RemoteBranch {
+                id: BranchId::new("jane-x"),
+                uid: Some(BranchUid::new(if bit(0) { "br-1" } else { "br-2" })),
+                state,
+                is_default: !bit(1),
+                is_protected: !bit(2),
+                source: bit(3).then(|| BranchId::new("production")),
+                expire_time: None,
+                create_time: None,
+                logical_size_bytes: None,
+                own_size_bytes: None,
+            };
+            assert_eq!(permit.still_holds(&fresh).is_ok(), bits == 31, "{bits:b}");
+        }
     }
 }

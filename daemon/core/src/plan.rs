@@ -110,8 +110,9 @@ impl<'a> Planner<'a> {
         self.in_use.iter().any(|(used, _)| used == slot)
     }
 
+    /// One from the future is not: the clock was set back since, and would have to come round again.
     fn is_young(&self, record: &Record) -> bool {
-        self.look.now - record.since < LIST_LAG
+        (self.look.now - record.since).abs() < LIST_LAG
     }
 
     // ---- slots that a worktree uses
@@ -288,6 +289,10 @@ impl<'a> Planner<'a> {
     fn lease_step(&self, record: &Record, remote: &RemoteBranch) -> (Action, Why) {
         let ttl = self.look.policy.ttl.filter(|_| !record.is_kept);
         match (ttl, remote.expire_time) {
+            (Some(ttl), Some(expire_time)) if self.is_given_back(record) => {
+                let expire_time = lease::renewed(expire_time, ttl, self.look.now);
+                (Action::Release { expire_time }, Why::LastChildGone)
+            }
             (Some(ttl), Some(expire_time)) => {
                 let due = lease::renew_at(expire_time, ttl, Jitter::of(remote.id.as_str()));
                 let renewed = lease::renewed(expire_time, ttl, self.look.now);
@@ -302,6 +307,12 @@ impl<'a> Planner<'a> {
             (None, _) if record.is_kept => (Action::Keep, Why::Kept),
             (None, _) => (Action::Keep, Why::InUse),
         }
+    }
+
+    /// A held lease that runs again: what was done is only to be written down. Until it is, we would take a branch that
+    /// somebody else keeps without expiration for one that we hold.
+    fn is_given_back(&self, record: &Record) -> bool {
+        record.lease_held && !self.is_awaited_parent(record)
     }
 
     /// Gives a held lease back when nothing forks from the branch and nothing is about to.

@@ -1,6 +1,7 @@
 //! Real repositories, made by the real git with a pinned environment.
 
 use super::*;
+use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 struct Repo {

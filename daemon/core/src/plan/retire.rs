@@ -3,7 +3,7 @@
 use super::{Action, Planner, Standing, is_other};
 use crate::Timestamp;
 use crate::ids::Slot;
-use crate::permit::{Asked, may_delete};
+use crate::permit::{Asked, Refusal, may_delete};
 use crate::state::{Head, Record, RecordState, RemoteBranch, Worktree};
 use crate::why::Why;
 
@@ -37,17 +37,27 @@ impl<'a> Planner<'a> {
 
     /// The slot is there, but no worktree is on it: the lease runs out by itself.
     fn idle(&mut self, record: &Record, remote: &RemoteBranch) {
-        let is_ours = record.state == RecordState::Owned && !is_other(record, remote);
         if record.is_kept {
             return self.push(&record.slot, Action::Keep, Why::Kept, Standing::Unused);
         }
-        let release = if is_ours && remote.expire_time.is_none() {
-            self.release_step(record)
-        } else {
-            None
-        };
-        let (action, why) = release.unwrap_or((Action::Keep, Why::NotCheckedOut));
+        let given_back = self.given_back(record, remote);
+        let (action, why) = given_back.unwrap_or((Action::Keep, Why::NotCheckedOut));
         self.push(&record.slot, action, why, Standing::Unused);
+    }
+
+    /// A lease that we hold and nothing needs any more.
+    fn given_back(&self, record: &Record, remote: &RemoteBranch) -> Option<(Action, Why)> {
+        let is_ours = record.state == RecordState::Owned && !is_other(record, remote);
+        if !is_ours {
+            return None;
+        }
+        match remote.expire_time {
+            None => self.release_step(record),
+            Some(expire_time) => {
+                let release = (Action::Release { expire_time }, Why::LastChildGone);
+                self.is_given_back(record).then_some(release)
+            }
+        }
     }
 
     /// The slot is gone: mark it, and when a later look agrees, reap the branch or drop the record.
@@ -113,7 +123,18 @@ impl<'a> Planner<'a> {
                 self.reaps += 1;
                 self.push(slot, Action::Reap(permit), Why::StillGone, Standing::Unused);
             }
-            Err(refusal) => self.push(slot, Action::Keep, Why::Stays(refusal), Standing::Unused),
+            Err(refusal) => {
+                // It is not reaped soon or ever, so it has to end by itself.
+                let must_end = matches!(
+                    refusal,
+                    Refusal::WasLocked | Refusal::TooManyAtOnce | Refusal::OverBudget
+                );
+                let given_back = must_end.then(|| self.given_back(record, remote));
+                let (action, why) = given_back
+                    .flatten()
+                    .unwrap_or((Action::Keep, Why::Stays(refusal)));
+                self.push(slot, action, why, Standing::Unused);
+            }
         }
     }
 

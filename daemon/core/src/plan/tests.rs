@@ -317,7 +317,7 @@ fn a_name_of_another_repository_is_not_shared() {
 }
 
 #[test]
-fn an_existing_branch_is_adopted_or_passed_by() {
+fn cp_11_an_existing_branch_is_adopted_or_passed_by() {
     let existing = remote("jane-main", Some("production"), None);
     let mut world = World::new(vec![main_worktree()], vec![existing], vec![]);
     assert_eq!(world.doings(), ["adopt jane-main"]);
@@ -352,7 +352,7 @@ fn without_a_source_a_person_is_asked() {
 // ---- unclear answers
 
 #[test]
-fn an_intent_is_settled_by_what_the_service_shows() {
+fn cp_10_an_intent_is_settled_by_what_the_service_shows() {
     let intent = record(main_slot(), "jane-main", RecordState::Intent);
     let made = remote("jane-main", Some("production"), Some(at(7)));
     let world = |remotes| World::new(vec![main_worktree()], remotes, vec![intent.clone()]);
@@ -376,7 +376,7 @@ fn an_intent_is_settled_by_what_the_service_shows() {
 }
 
 #[test]
-fn a_branch_made_seconds_ago_is_not_made_twice_because_the_list_lags() {
+fn cp_21_a_branch_made_seconds_ago_is_not_made_twice_because_the_list_lags() {
     let (_, record) = owned_main(None);
     let mut world = World::new(vec![main_worktree()], vec![], vec![record]);
     world.now = at(0) + TimeDelta::seconds(59);
@@ -386,7 +386,51 @@ fn a_branch_made_seconds_ago_is_not_made_twice_because_the_list_lags() {
 }
 
 #[test]
-fn an_incomplete_view_decides_nothing() {
+fn ck_02_a_clock_that_was_set_back_does_not_make_a_lost_branch_young_for_a_year() {
+    let (_, record) = owned_main(None);
+    let mut world = World::new(vec![main_worktree()], vec![], vec![record]);
+    world.now = at(0) - TimeDelta::seconds(59);
+    assert_eq!(world.why(&main_slot()), Why::TooYoungToMiss);
+    world.now = at(0) - TimeDelta::days(365);
+    assert_eq!(world.doings(), ["create jane-main from production"]);
+}
+
+#[test]
+fn ck_03_after_a_sleep_longer_than_the_lease_each_branch_is_made_anew_and_none_is_deleted() {
+    let (main, main_record) = owned_main(None);
+    let (_, record) = owned_wt();
+    let mut world = World::new(
+        vec![main_worktree(), detached("abc")],
+        vec![main],
+        vec![main_record, record],
+    );
+    world.now = at(80);
+    assert_eq!(
+        (world.doings(), world.why(&wt_slot("abc"))),
+        (
+            vec!["create jane-main-worktree-abc from jane-main".to_owned()],
+            Why::Lapsed
+        )
+    );
+}
+
+#[test]
+fn cp_15_a_branch_that_somebody_deleted_is_made_anew_only_where_a_worktree_uses_it() {
+    let (main, main_record) = owned_main(None);
+    let (_, record) = owned_wt();
+    let records = vec![main_record, record];
+    let used = World::new(
+        vec![main_worktree(), detached("abc")],
+        vec![main.clone()],
+        records.clone(),
+    );
+    assert_eq!(used.doings(), ["create jane-main-worktree-abc from jane-main"]);
+    let unused = World::new(vec![main_worktree()], vec![main], records);
+    assert_eq!(unused.doings(), ["forget"]);
+}
+
+#[test]
+fn cp_06_an_incomplete_view_decides_nothing() {
     let mut world = World::new(vec![], vec![], vec![owned_main(None).1]);
     world.observed = Seen::Unknown("page 2 failed".into());
     assert_eq!(world.plan(), Plan::Wait("page 2 failed".into()));
@@ -396,7 +440,7 @@ fn an_incomplete_view_decides_nothing() {
 }
 
 #[test]
-fn another_branch_under_our_name_is_left_alone() {
+fn cp_16_another_branch_under_our_name_is_left_alone() {
     let (branch, record) = owned_main(Some(at(7)));
     let other = RemoteBranch {
         uid: Some(BranchUid::new("br-other")),
@@ -460,6 +504,50 @@ fn a_held_lease_is_given_back_when_the_last_child_is_gone() {
     assert_eq!(world.doings(), ["create jane-main-worktree-abc from jane-main"]);
     let world = World::new(vec![main_worktree()], vec![main], vec![held]);
     assert_eq!(world.doings(), ["release"]);
+}
+
+#[test]
+fn cp_26_a_lease_that_was_given_back_and_not_written_down_is_given_back_once_more() {
+    let (main, record) = owned_main(Some(at(7)));
+    let held = Record {
+        lease_held: true,
+        ..record
+    };
+    let world = World::new(vec![main_worktree()], vec![main.clone()], vec![held.clone()]);
+    assert_eq!(
+        world.steps()[0].action,
+        Action::Release { expire_time: at(7) },
+        "it is not shortened"
+    );
+    let mut idle = World::new(vec![], vec![main], vec![held]);
+    if let Seen::Present(git) = &mut idle.git {
+        git.refs.insert(GitRef::new("refs/heads/main"));
+    }
+    assert_eq!(idle.steps()[0].action, Action::Release { expire_time: at(7) });
+}
+
+#[test]
+fn git_01_a_branch_whose_worktree_was_locked_is_not_reaped_but_ends_by_itself() {
+    let (branch, record) = owned_wt();
+    let locked = Record {
+        was_locked: true,
+        reap_after: Some(at(0)),
+        ..record
+    };
+    let world = World::new(vec![], vec![branch.clone()], vec![locked.clone()]);
+    assert_eq!(
+        (world.doings(), world.why(&locked.slot)),
+        (vec![], Why::Stays(Refusal::WasLocked))
+    );
+    let open = RemoteBranch {
+        expire_time: None,
+        ..branch
+    };
+    let held = Record {
+        lease_held: true,
+        ..locked
+    };
+    assert_eq!(World::new(vec![], vec![open], vec![held]).doings(), ["release"]);
 }
 
 #[test]
