@@ -3,17 +3,15 @@
 
 use crate::failure::{Exit, Failure, HUNG};
 use crate::terminal;
-use lakebase_proto::v1::control_client::ControlClient;
 use lakebase_proto::v1::{
     Credential, DaemonInfo, GetCredentialRequest, GetDaemonInfoRequest, ListRepositoriesRequest,
     ListWorktreesRequest, ReconcileRequest, RegisterRepositoryRequest, Repository, ShutdownRequest, Worktree,
 };
-use lakebase_proto::{ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
+use lakebase_proto::{Client, ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
 use std::cmp::Ordering;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 /// For calls that the daemon answers from memory.
@@ -24,7 +22,7 @@ const PATIENT: Duration = Duration::from_secs(90);
 /// A connection to a daemon that has answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
-    client: ControlClient<Channel>,
+    client: Client,
     pub(crate) info: DaemonInfo,
 }
 

@@ -2,6 +2,7 @@
 //! no longer good, even while the service cannot be reached.
 
 use crate::clock;
+use crate::metrics;
 use crate::provider::{Provider, ProviderError};
 use daemon_core::Timestamp;
 use daemon_core::ids::BranchUid;
@@ -102,6 +103,7 @@ impl Credentials {
         }
         match target.provider.mint(&target.endpoint).await {
             Ok((password, expire_time)) => {
+                metrics::MINTS.count();
                 let minted = Arc::new(Minted {
                     password,
                     expire_time,
@@ -110,10 +112,12 @@ impl Credentials {
                 cell.latest.send_replace(Some(minted.clone()));
                 Ok(minted)
             }
-            Err(error) => cell
-                .usable()
-                .filter(|_| freshness == Freshness::Usable)
-                .ok_or(error),
+            Err(error) => {
+                metrics::FAILED_MINTS.count();
+                cell.usable()
+                    .filter(|_| freshness == Freshness::Usable)
+                    .ok_or(error)
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use crate::credentials::{Credentials, Freshness};
 use crate::git;
 use crate::ledger::{Ledger, LedgerError, RepositoryRow};
 use crate::lookup::{Lookup, Now, is_hopeless, not_ready};
+use crate::outlet::Outlet;
 use crate::reconcile::{Reconciler, blocking};
 use crate::services::{Services, chain};
 use crate::streams::progress;
@@ -20,7 +21,6 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,8 @@ pub(crate) struct About {
     pub(crate) started_at: Timestamp,
     pub(crate) socket: PathBuf,
     pub(crate) state_dir: PathBuf,
+    /// How long a client may leave a stream unread.
+    pub(crate) unread: Duration,
 }
 
 impl Service {
@@ -238,7 +240,7 @@ impl Control for Service {
             let only = Ok(progress(&repositories, &now));
             return Ok(Response::new(Box::pin(tokio_stream::once(only))));
         }
-        let (out, stream) = mpsc::channel(4);
+        let (out, stream) = Outlet::new(self.about.unread);
         self.streams.spawn(self.clone().follow_checkout(path, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -267,7 +269,7 @@ impl Control for Service {
         request: Request<v1::WatchCredentialRequest>,
     ) -> Result<Response<Self::WatchCredentialStream>, Status> {
         let path = self.lookup.resolve(&request.get_ref().path).await?;
-        let (out, stream) = mpsc::channel(1);
+        let (out, stream) = Outlet::new(self.about.unread);
         self.streams.spawn(self.clone().follow_credential(path, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

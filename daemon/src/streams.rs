@@ -4,11 +4,11 @@ use crate::board::Repositories;
 use crate::convert;
 use crate::credentials::{Freshness, Minted, Target};
 use crate::lookup::{Now, is_hopeless};
+use crate::outlet::Outlet;
 use crate::service::{PATIENCE, Service};
 use lakebase_proto::v1;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
@@ -17,7 +17,7 @@ impl Service {
     pub(crate) async fn follow_credential(
         self,
         path: PathBuf,
-        out: mpsc::Sender<Result<v1::Credential, Status>>,
+        mut out: Outlet<Result<v1::Credential, Status>>,
     ) {
         let mut board = self.lookup.board.follow();
         let mut sent: Option<(Arc<Target>, Arc<Minted>)> = None;
@@ -35,17 +35,12 @@ impl Service {
                     {
                         let message = convert::credential(&worktree, &target, &minted);
                         sent = Some((target, minted));
-                        if out.send(Ok(message)).await.is_err() {
-                            return;
-                        }
+                        out.put(Ok(message));
                     }
                     rotations = Some(changes);
                 }
                 Ok(Now::Coming(..) | Now::Unseen(_)) => {}
-                Err(error) => {
-                    drop(out.send(Err(error)).await);
-                    return;
-                }
+                Err(error) => return out.end(Err(error)).await,
             }
             let rotated = async {
                 match rotations.as_mut() {
@@ -55,7 +50,7 @@ impl Service {
             };
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = out.closed() => return,
+                () = out.flow() => return,
                 _ = board.changed() => {}
                 () = rotated => {}
             }
@@ -66,7 +61,7 @@ impl Service {
     pub(crate) async fn follow_checkout(
         self,
         path: PathBuf,
-        out: mpsc::Sender<Result<v1::CheckoutProgress, Status>>,
+        mut out: Outlet<Result<v1::CheckoutProgress, Status>>,
     ) {
         let deadline = Instant::now() + PATIENCE;
         let mut board = self.lookup.board.follow();
@@ -75,24 +70,22 @@ impl Service {
             let repositories = board.borrow_and_update().clone();
             let progress = match self.lookup.now(&repositories, &path).await {
                 Ok(now) => progress(&self.repositories(), &now),
-                Err(error) => return drop(out.send(Err(error)).await),
+                Err(error) => return out.end(Err(error)).await,
             };
             let is_over = !matches!(
                 progress.state(),
                 v1::WorktreeState::Pending | v1::WorktreeState::Creating
             );
+            if is_over {
+                return out.end(Ok(progress)).await;
+            }
             if last.as_ref() != Some(&progress) {
                 last = Some(progress.clone());
-                if out.send(Ok(progress)).await.is_err() {
-                    return;
-                }
-            }
-            if is_over {
-                return;
+                out.put(Ok(progress));
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = out.closed() => return,
+                () = out.flow() => return,
                 changed = timeout_at(deadline, board.changed()) => if changed.is_err() { return },
             }
         }

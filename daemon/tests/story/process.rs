@@ -186,7 +186,8 @@ async fn what_it_cannot_do_yet_it_says() {
         .connect_with_connector(tower_service(socket))
         .await
         .expect("connected");
-    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let mut health =
+        tonic_health::pb::health_client::HealthClient::with_interceptor(channel, lakebase_proto::Introduce);
     let request = tonic_health::pb::HealthCheckRequest {
         service: "lakebase.control.v1.Control".into(),
     };
