@@ -1,0 +1,12 @@
+//! The daemon's socket, its process and its secrets under abuse: each test asks the built daemon, over real sockets.
+
+mod abuse;
+mod frames;
+mod load;
+mod numbers;
+mod peers;
+mod place;
+mod repository;
+mod secrets;
+#[path = "../story/world.rs"]
+mod world;
