@@ -35,7 +35,7 @@ pub struct Args {
         global = true,
         value_name = "FILTER",
         env = "LAKEBASE_LOG",
-        default_value = "info,notify=error"
+        default_value = "info"
     )]
     log: String,
     /// File to write Prometheus metrics to, every 15 s [default: `metrics.prom` in the state directory]

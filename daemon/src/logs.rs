@@ -52,6 +52,13 @@ pub(crate) fn to_stderr(log: &str) -> anyhow::Result<()> {
 }
 
 fn filter(text: &str) -> anyhow::Result<EnvFilter> {
-    text.parse()
+    // It tells of each file event, also of those of the log itself: without end, if that is in a directory that is watched.
+    let quiet = if text.contains("notify") {
+        ""
+    } else {
+        ",notify=error"
+    };
+    format!("{text}{quiet}")
+        .parse()
         .with_context(|| format!("cannot read log filter `{text}`"))
 }

@@ -53,7 +53,9 @@ async fn sec_04_a_call_without_the_key_or_from_a_web_page_is_refused() {
         let mut request = Request::new(v1::ShutdownRequest {});
         for key in metadata {
             let key = AsciiMetadataKey::from_static(key);
-            request.metadata_mut().insert(key, MetadataValue::from_static("x"));
+            request
+                .metadata_mut()
+                .insert(key, MetadataValue::from_static("x"));
         }
         let answer = bare(&world, authority).await.shutdown(request).await;
         answer.map_err(|status| status.code())
@@ -90,13 +92,19 @@ async fn ld_06_who_says_nothing_or_nonsense_is_hung_up_on() {
     let mut nonsense = Raw::connect(&world.socket()).await;
     nonsense.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(nonsense.0.read(&mut [0; 64]).await.unwrap_or_default(), 0);
-    assert!(begun.elapsed() < Duration::from_secs(2), "nonsense is not waited for");
+    assert!(
+        begun.elapsed() < Duration::from_secs(2),
+        "nonsense is not waited for"
+    );
     info(&mut client).await;
     for raw in &mut silent {
         let ended = timeout(Duration::from_secs(10), raw.0.read(&mut [0; 1])).await;
         assert_eq!(ended.expect("it hangs up").unwrap_or_default(), 0);
     }
-    assert!(begun.elapsed() >= Duration::from_millis(1900), "each has its two seconds");
+    assert!(
+        begun.elapsed() >= Duration::from_millis(1900),
+        "each has its two seconds"
+    );
     info(&mut client).await;
     until("they are counted", async || {
         metric(&world, "lakebased_connections_refused_total{reason=\"silent\"}") == 201
@@ -138,7 +146,9 @@ async fn ld_07_what_is_too_large_is_refused_before_there_is_room_for_it() {
 
     let mut client = world.client().await;
     let path = vec![b'/'; 300 * 1024];
-    let refused = client.register_repository(v1::RegisterRepositoryRequest { path }).await;
+    let refused = client
+        .register_repository(v1::RegisterRepositoryRequest { path })
+        .await;
     assert_eq!(refused.expect_err("too large").code(), Code::OutOfRange);
 
     let mut request = Request::new(v1::GetDaemonInfoRequest {});
@@ -178,14 +188,20 @@ async fn ld_05_with_few_file_descriptors_the_crowd_waits_outside() {
     let plain = world.command();
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
-    command.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    command
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .env_clear();
     for (key, value) in plain.get_envs() {
         command.envs(value.map(|value| (key, value)));
     }
     world.start_as(command).await;
     crowd(&world).await;
     let metrics = metrics(&world);
-    assert_eq!(metrics["lakebased_connections_refused_total{reason=\"exhausted\"}"], 0);
+    assert_eq!(
+        metrics["lakebased_connections_refused_total{reason=\"exhausted\"}"],
+        0
+    );
 }
 
 /// Three hundred clients that want in and stay, while one that is in goes on.
@@ -256,7 +272,9 @@ async fn ld_04_a_stream_that_nobody_reads_is_closed_and_others_are_served() {
     assert!(slowest < Duration::from_millis(500), "{slowest:?}");
     until("both are given up", async || open(&world) == 0).await;
     assert!(!reading.is_finished(), "who answers pings keeps its connection");
-    let ended = timeout(PATIENCE, async { while deaf.0.read(&mut [0; 4096]).await.is_ok_and(|n| n > 0) {} });
+    let ended = timeout(PATIENCE, async {
+        while deaf.0.read(&mut [0; 4096]).await.is_ok_and(|n| n > 0) {}
+    });
     ended.await.expect("who answers nothing is hung up on");
     reading.abort();
 }

@@ -117,7 +117,10 @@ pub(crate) fn call(stream: u32, method: &str) -> Vec<u8> {
 
 /// A message of one field of bytes, as most requests are.
 pub(crate) fn message(stream: u32, path: &[u8]) -> Vec<u8> {
-    let mut field = vec![0x0a, u8::try_from(path.len()).ok().filter(|n| *n < 128).expect("short")];
+    let mut field = vec![
+        0x0a,
+        u8::try_from(path.len()).ok().filter(|n| *n < 128).expect("short"),
+    ];
     field.extend(path);
     let mut payload = vec![0];
     payload.extend(u32::try_from(field.len()).expect("short").to_be_bytes());

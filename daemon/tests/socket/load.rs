@@ -38,7 +38,9 @@ async fn ld_01_a_thousand_hooks_at_once_are_all_answered() {
             let (socket, cwd) = (world.socket(), bytes(&world.main()));
             hooks.spawn(async move {
                 let begun = Instant::now();
-                let mut client = connect(&socket, Duration::from_secs(20)).await.expect("connected");
+                let mut client = connect(&socket, Duration::from_secs(20))
+                    .await
+                    .expect("connected");
                 let request = v1::CheckoutRequest {
                     cwd,
                     branch_checkout: true,
@@ -57,7 +59,11 @@ async fn ld_01_a_thousand_hooks_at_once_are_all_answered() {
     }
     // They only say "look again", and many of that are one look.
     let after = passes();
-    assert!(after - before <= 20 * u64::from(rounds()), "{} passes", after - before);
+    assert!(
+        after - before <= 20 * u64::from(rounds()),
+        "{} passes",
+        after - before
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -61,7 +61,11 @@ async fn sec_01_another_user_is_hung_up_on_whatever_the_socket_allows() {
     let refused = "lakebased_connections_refused_total{reason=\"user\"}";
     until("it is counted", async || metric(&world, refused) == 1).await;
     // The same words from our own user are answered.
-    let info = world.client().await.get_daemon_info(v1::GetDaemonInfoRequest {}).await;
+    let info = world
+        .client()
+        .await
+        .get_daemon_info(v1::GetDaemonInfoRequest {})
+        .await;
     assert!(info.is_ok());
 }
 
@@ -77,7 +81,10 @@ async fn sec_03_a_client_says_nothing_to_a_server_of_another_user() {
     let listener = as_nobody(move || UnixListener::bind(place).expect("bound"));
     let refused = connect(&socket, Duration::from_secs(10)).await;
     let error = refused.expect_err("it is not our daemon");
-    assert!(matches!(error, ConnectError::ForeignServer { uid: NOBODY, .. }), "{error}");
+    assert!(
+        matches!(error, ConnectError::ForeignServer { uid: NOBODY, .. }),
+        "{error}"
+    );
     let (mut stream, _) = listener.accept().expect("it was there");
     let mut said = Vec::new();
     stream.read_to_end(&mut said).expect("it hung up");

@@ -88,5 +88,8 @@ async fn pr_05_a_supervisor_is_told_that_the_daemon_is_well_until_it_hangs() {
     signal(rustix::process::Signal::CONT);
     until("it is well again", is_well).await;
     assert!(world.shut_down().await.success());
-    until("it says that it ends", async || next().as_deref() == Some("STOPPING=1")).await;
+    until("it says that it ends", async || {
+        next().as_deref() == Some("STOPPING=1")
+    })
+    .await;
 }

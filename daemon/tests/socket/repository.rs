@@ -38,9 +38,15 @@ async fn sec_06_a_path_leads_to_its_own_repository_or_nowhere() {
         (b"../../..".to_vec(), Reason::NotARepository),
         (b".".to_vec(), Reason::NotARepository),
         (b"".to_vec(), Reason::NotARepository),
-        ([world.main().as_os_str().as_bytes(), b"\0/etc"].concat(), Reason::NotARepository),
+        (
+            [world.main().as_os_str().as_bytes(), b"\0/etc"].concat(),
+            Reason::NotARepository,
+        ),
         (b"\xff\xfe".to_vec(), Reason::NotARepository),
-        ([b"/".repeat(5000), b"x".to_vec()].concat(), Reason::NotARepository),
+        (
+            [b"/".repeat(5000), b"x".to_vec()].concat(),
+            Reason::NotARepository,
+        ),
     ] {
         let shown = String::from_utf8_lossy(&path).into_owned();
         assert_eq!(reason(&path).await, Some(expected), "{shown:.100}");
@@ -57,14 +63,38 @@ async fn sec_10_a_configuration_is_data_whatever_is_in_it() {
     let file = world.main().join("lakebase.config");
     let huge = format!("LAKEBASE_PROJECT_ID=\"shop\"\n#{}\n", "x".repeat(10 << 20));
     for (text, expected) in [
-        (format!("LAKEBASE_PROJECT_ID=\"$({touch})\"\n"), "line 1: LAKEBASE_PROJECT_ID"),
-        (format!("LAKEBASE_PROJECT_ID=\"`{touch}`\"\n"), "line 1: LAKEBASE_PROJECT_ID"),
-        (format!("LAKEBASE_PROJECT_ID=shop; {touch}\n"), "more than one word"),
-        (format!("LAKEBASE_PROJECT_ID=\"shop\"\n{touch}\n"), "line 2: expected KEY"),
-        (format!("LAKEBASE_PROJECT_ID=\"shop\n{touch}\"\n"), "a quote that is not closed"),
-        (format!("LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_DATABASE=\"a\x1b[31m$({touch})\"\n"), "control character"),
-        ("\u{feff}LAKEBASE_PROJECT_ID=\"shop\"\n".to_owned(), "unknown key `\\u{feff}LAKEBASE"),
-        ("LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_HOST=\"https://evil.example\"\n".to_owned(), "unknown key"),
+        (
+            format!("LAKEBASE_PROJECT_ID=\"$({touch})\"\n"),
+            "line 1: LAKEBASE_PROJECT_ID",
+        ),
+        (
+            format!("LAKEBASE_PROJECT_ID=\"`{touch}`\"\n"),
+            "line 1: LAKEBASE_PROJECT_ID",
+        ),
+        (
+            format!("LAKEBASE_PROJECT_ID=shop; {touch}\n"),
+            "more than one word",
+        ),
+        (
+            format!("LAKEBASE_PROJECT_ID=\"shop\"\n{touch}\n"),
+            "line 2: expected KEY",
+        ),
+        (
+            format!("LAKEBASE_PROJECT_ID=\"shop\n{touch}\"\n"),
+            "a quote that is not closed",
+        ),
+        (
+            format!("LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_DATABASE=\"a\x1b[31m$({touch})\"\n"),
+            "control character",
+        ),
+        (
+            "\u{feff}LAKEBASE_PROJECT_ID=\"shop\"\n".to_owned(),
+            "unknown key `\\u{feff}LAKEBASE",
+        ),
+        (
+            "LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_HOST=\"https://evil.example\"\n".to_owned(),
+            "unknown key",
+        ),
         (huge, "larger than 65536 bytes"),
     ] {
         fs::remove_file(&file).ok();
@@ -77,7 +107,13 @@ async fn sec_10_a_configuration_is_data_whatever_is_in_it() {
     symlink(&secret, &file).expect("made");
     refused(&world, "cannot read").await;
     fs::remove_file(&file).expect("removed");
-    assert!(Command::new("mkfifo").arg(&file).status().expect("it runs").success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&file)
+            .status()
+            .expect("it runs")
+            .success()
+    );
     refused(&world, "not a plain file").await;
     fs::remove_file(&file).expect("removed");
     fs::create_dir(&file).expect("made");
@@ -111,7 +147,11 @@ async fn sec_11_a_repository_can_name_no_host() {
         format!("LAKEBASE_PROJECT_ID=\"a@127.0.0.1:{port}/\""),
         format!("LAKEBASE_SOURCE_BRANCH=\"../../@127.0.0.1:{port}\""),
     ] {
-        let project = if line.contains("PROJECT") { "" } else { "LAKEBASE_PROJECT_ID=\"shop\"\n" };
+        let project = if line.contains("PROJECT") {
+            ""
+        } else {
+            "LAKEBASE_PROJECT_ID=\"shop\"\n"
+        };
         world.configure(&format!("{project}{line}\n"));
         world.reconcile().await;
         let repository = world.repository().await;
@@ -146,7 +186,10 @@ async fn sec_18_hostile_names_of_git_branches_become_plain_names() {
         world.git_in(&dir, &["symbolic-ref", "HEAD", &format!("refs/heads/{name}")]);
         let branch = world.branch(&dir).await;
         let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        assert!(branch.len() <= 63 && branch.chars().all(is_plain), "{name} became {branch}");
+        assert!(
+            branch.len() <= 63 && branch.chars().all(is_plain),
+            "{name} became {branch}"
+        );
         assert!(seen.insert(branch), "{name} shares a branch");
         assert_eq!(databases(&world, &dir).await, before, "{name}");
     }
@@ -172,7 +215,10 @@ async fn query(credential: &v1::Credential, statement: &'static str) -> String {
         .ssl_mode(PgSslMode::VerifyFull)
         .ssl_root_cert(&credential.ssl_root_cert);
     let mut connection = PgConnection::connect_with(&options).await.expect("it opens");
-    let row = sqlx::query(statement).fetch_one(&mut connection).await.expect("one row");
+    let row = sqlx::query(statement)
+        .fetch_one(&mut connection)
+        .await
+        .expect("one row");
     row.get(0)
 }
 
@@ -192,7 +238,12 @@ async fn sec_21_nothing_that_a_repository_configures_is_executed() {
     let program = trap(&world, "trap");
     let hooks = world.path("hooks");
     fs::create_dir(&hooks).expect("made");
-    for hook in ["post-checkout", "post-index-change", "reference-transaction", "fsmonitor-watchman"] {
+    for hook in [
+        "post-checkout",
+        "post-index-change",
+        "reference-transaction",
+        "fsmonitor-watchman",
+    ] {
         trap(&world, &format!("hooks/{hook}"));
     }
     // A bare repository within the worktree, as a stranger may commit one.
@@ -222,13 +273,23 @@ async fn sec_21_nothing_that_a_repository_configures_is_executed() {
     let audit = world.path("audit");
     let mut command = Command::new("strace");
     let plain = world.command();
-    command.args(["-f", "-qq", "-e", "trace=execve", "-o"]).arg(&audit);
-    command.arg(plain.get_program()).args(plain.get_args()).env_clear();
+    command
+        .args(["-f", "-qq", "-e", "trace=execve", "-o"])
+        .arg(&audit);
+    command
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .env_clear();
     for (key, value) in plain.get_envs() {
         command.envs(value.map(|value| (key, value)));
     }
-    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-    let has_strace = Command::new("strace").arg("-V").output().is_ok_and(|o| o.status.success());
+    command
+        .stdin(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null());
+    let has_strace = Command::new("strace")
+        .arg("-V")
+        .output()
+        .is_ok_and(|o| o.status.success());
     world.start_as(if has_strace { command } else { plain }).await;
     world.register().await;
     for dir in [world.main(), world.path("abc"), embedded] {
