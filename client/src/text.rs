@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_act_on_is_spelt_out() {
+    fn sec_15_what_a_terminal_would_act_on_is_spelt_out() {
         assert_eq!(plain("jane-main"), "jane-main");
         assert_eq!(plain("müsli"), "müsli");
         assert_eq!(plain("a\x1b]0;x\x07b"), r"a\u{1b}]0;x\u{7}b");

@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    async fn pr_03_a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().expect("a temp dir");
         let path = dir.path().join("run/l.sock");
         drop(bind(&path).await.expect("nothing is there"));

@@ -86,18 +86,17 @@ pub async fn connect(socket: &Path, patience: Duration) -> Result<Client, Connec
     }
 }
 
+/// The pause before another try when too many others are waiting to be let in.
+const CROWDED: Duration = Duration::from_millis(5);
+
 async fn open(socket: &Path) -> Result<UnixStream, ConnectError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ConnectError::NotRunning(socket.to_owned())
-            }
-            _ => ConnectError::Io {
-                socket: socket.to_owned(),
-                source,
-            },
-        })?;
+    let stream = loop {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => break stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(CROWDED).await,
+            Err(error) => return Err(cannot_open(socket, error)),
+        }
+    };
     let peer = stream.peer_cred().map_err(|source| ConnectError::Io {
         socket: socket.to_owned(),
         source,
@@ -109,6 +108,18 @@ async fn open(socket: &Path) -> Result<UnixStream, ConnectError> {
         });
     }
     Ok(stream)
+}
+
+fn cannot_open(socket: &Path, source: io::Error) -> ConnectError {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ConnectError::NotRunning(socket.to_owned())
+        }
+        _ => ConnectError::Io {
+            socket: socket.to_owned(),
+            source,
+        },
+    }
 }
 
 /// Makes a channel of one open stream. It is used once: when it breaks, calls fail, and the caller connects anew.

@@ -8,5 +8,6 @@ mod peers;
 mod place;
 mod repository;
 mod secrets;
+mod sessions;
 #[path = "../story/world.rs"]
 mod world;

@@ -100,7 +100,7 @@ async fn a_second_daemon_says_so_and_goes() {
 }
 
 #[tokio::test]
-async fn of_many_started_at_once_one_serves() {
+async fn pr_02_of_many_started_at_once_one_serves() {
     let world = World::new();
     let mut children: Vec<_> = (0..8)
         .map(|_| world.command().spawn().expect("it starts"))
