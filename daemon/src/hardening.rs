@@ -1,6 +1,8 @@
 //! What the process does to itself before it holds a secret: no core dump, no look into its memory by others of the same
 //! user, no panic text, and as many file descriptors as it may have.
 
+use std::io::Write;
+
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Hardens this process. Children that are started later may be looked into again; core dumps stay off for them.
@@ -36,7 +38,8 @@ fn quiet_panics() {
             thread = thread.name(),
             "panicked; this is a bug in lakebased"
         );
-        eprintln!("lakebased panicked at {place}; this is a bug");
+        // Not `eprintln`: it panics when nobody reads, and a panic in here ends the process.
+        writeln!(std::io::stderr(), "lakebased panicked at {place}; this is a bug").ok();
     }));
 }
 

@@ -8,6 +8,7 @@ use self::lines::{Lines, Plain};
 use anyhow::Context;
 use lakebased::config::Config;
 use lakebased::socket;
+use std::io::{self, Write};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -29,7 +30,7 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
         .with_ansi(false);
     let to_stderr = config
         .log_stderr
-        .then(|| tracing_subscriber::fmt::layer().with_writer(|| Plain(std::io::stderr())));
+        .then(|| tracing_subscriber::fmt::layer().with_writer(stderr));
     tracing_subscriber::registry()
         .with(filter)
         .with(to_file)
@@ -43,12 +44,33 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
 /// # Errors
 /// When the filter is not one.
 pub(crate) fn to_stderr(log: &str) -> anyhow::Result<()> {
-    let layer = tracing_subscriber::fmt::layer().with_writer(|| Plain(std::io::stderr()));
+    let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
     tracing_subscriber::registry()
         .with(filter(log)?)
         .with(layer)
         .init();
     Ok(())
+}
+
+/// Standard error, whose reader may go away: that is no reason to end.
+fn stderr() -> Plain<Forgiving> {
+    Plain(Forgiving)
+}
+
+/// Writes to standard error as far as somebody reads it.
+#[derive(Debug)]
+struct Forgiving;
+
+impl Write for Forgiving {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        drop(io::stderr().write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        drop(io::stderr().flush());
+        Ok(())
+    }
 }
 
 fn filter(text: &str) -> anyhow::Result<EnvFilter> {

@@ -1,5 +1,5 @@
 //! What the daemon counts, as text for Prometheus: written to a file every so often, from where the textfile collector of
-//! node_exporter takes it. No port is opened for it, and nothing in it is secret.
+//! `node_exporter` takes it. No port is opened for it, and nothing in it is secret.
 
 use crate::board::{Board, Repositories};
 use crate::clock;

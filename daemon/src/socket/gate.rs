@@ -5,6 +5,7 @@ use futures_util::future::{Either, Ready, ready};
 use lakebase_proto::{AUTHORITY, CLIENT_KEY};
 use std::task::{Context, Poll};
 use tonic::Status;
+use tonic::codegen::http::uri::Authority;
 use tonic::codegen::http::{Request, Response, header};
 use tower::{Layer, Service};
 
@@ -49,7 +50,7 @@ where
 }
 
 fn objection<B>(request: &Request<B>) -> Option<&'static str> {
-    let authority = request.uri().authority().map(|authority| authority.as_str());
+    let authority = request.uri().authority().map(Authority::as_str);
     if request.headers().contains_key(header::ORIGIN) {
         return Some("this is no service for web pages");
     }

@@ -6,6 +6,7 @@ mod load;
 mod numbers;
 mod peers;
 mod place;
+mod records;
 mod repository;
 mod secrets;
 mod sessions;

@@ -70,6 +70,29 @@ async fn sec_01_another_user_is_hung_up_on_whatever_the_socket_allows() {
 }
 
 #[tokio::test]
+async fn sec_05_the_user_is_asked_of_the_socket_and_not_of_the_process() {
+    if !is_root() {
+        return;
+    }
+    let mut world = World::new()
+        .without_postgres()
+        .with_args(&["--metrics-period", "100"]);
+    world.start().await;
+    let socket = world.socket();
+    let dir = socket.parent().expect("a directory").to_owned();
+    fs::set_permissions(&dir, Permissions::from_mode(0o755)).expect("opened");
+    fs::set_permissions(&socket, Permissions::from_mode(0o666)).expect("opened");
+    // Opened by somebody else, then held by a process of ours: its number would tell the wrong user.
+    let mut stream = as_nobody(move || UnixStream::connect(socket).expect("the socket lets it"));
+    drop(stream.write_all(PREFACE));
+    let mut said = Vec::new();
+    drop(stream.read_to_end(&mut said));
+    assert!(said.is_empty(), "{said:?}");
+    let refused = "lakebased_connections_refused_total{reason=\"user\"}";
+    until("it is counted", async || metric(&world, refused) == 1).await;
+}
+
+#[tokio::test]
 async fn sec_03_a_client_says_nothing_to_a_server_of_another_user() {
     if !is_root() {
         return;

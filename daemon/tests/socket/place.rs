@@ -1,6 +1,7 @@
 //! The socket and the lock at their places, while somebody takes them away; and a supervisor that watches.
 
-use crate::world::{World, until, until_within};
+use crate::frames::{Raw, call, message};
+use crate::world::{World, bytes, until, until_within};
 use lakebase_proto::{connect, v1};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -92,4 +93,41 @@ async fn pr_05_a_supervisor_is_told_that_the_daemon_is_well_until_it_hangs() {
         next().as_deref() == Some("STOPPING=1")
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_is_told_to_end_waits_for_no_client() {
+    let mut world = World::new().without_postgres();
+    world.start().await;
+    world.register().await;
+    let mut deaf = Raw::greet(&world.socket(), 0).await;
+    deaf.send(&call(1, "WatchCredential")).await;
+    deaf.send(&message(1, &bytes(&world.main()))).await;
+    let _silent = Raw::connect(&world.socket()).await;
+    let mut idle = world.client().await;
+    assert!(idle.get_daemon_info(v1::GetDaemonInfoRequest {}).await.is_ok());
+    let begun = Instant::now();
+    assert!(world.shut_down().await.success());
+    eprintln!(
+        "with a client that reads nothing it ended after {:?}",
+        begun.elapsed()
+    );
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(!world.socket().exists());
+}
+
+#[tokio::test]
+async fn pr_10_it_goes_on_when_nobody_reads_its_standard_error() {
+    let mut world = World::new()
+        .without_postgres()
+        .with_args(&["--log-stderr", "--log", "debug"]);
+    let mut command = world.command();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    command.stderr(writer);
+    drop(reader);
+    world.start_as(command).await;
+    world.register().await;
+    world.reconcile().await;
+    assert!(answers(&world).await);
+    assert!(world.shut_down().await.success());
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 #[tokio::test]
 async fn sec_06_a_path_leads_to_its_own_repository_or_nowhere() {
@@ -101,6 +102,15 @@ async fn sec_10_a_configuration_is_data_whatever_is_in_it() {
         fs::write(&file, &text).expect("written");
         refused(&world, expected).await;
     }
+    assert!(!canary.exists(), "a configuration was executed");
+}
+
+#[tokio::test]
+async fn sec_10_a_configuration_is_a_plain_file_of_ours() {
+    let mut world = World::new().without_postgres();
+    world.start().await;
+    world.register().await;
+    let file = world.main().join("lakebase.config");
     fs::remove_file(&file).expect("removed");
     let secret = world.path("secret");
     fs::write(&secret, "LAKEBASE_PROJECT_ID=\"shop\"\n").expect("written");
@@ -118,7 +128,6 @@ async fn sec_10_a_configuration_is_data_whatever_is_in_it() {
     fs::remove_file(&file).expect("removed");
     fs::create_dir(&file).expect("made");
     refused(&world, "not a plain file").await;
-    assert!(!canary.exists(), "a configuration was executed");
 }
 
 async fn refused(world: &World, expected: &str) {
@@ -196,7 +205,7 @@ async fn sec_18_hostile_names_of_git_branches_become_plain_names() {
 }
 
 /// What a branch has in its catalog.
-async fn databases(world: &World, dir: &std::path::Path) -> String {
+async fn databases(world: &World, dir: &Path) -> String {
     let credential = world.credential(dir).await.expect("ready");
     let sql = "SELECT string_agg(datname, ' ' ORDER BY datname) || (SELECT string_agg(rolname, ' ' ORDER BY rolname) \
                FROM pg_roles WHERE rolname NOT LIKE 'pg\\_%') FROM pg_database";
@@ -232,10 +241,9 @@ fn trap(world: &World, name: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
-#[tokio::test]
-async fn sec_21_nothing_that_a_repository_configures_is_executed() {
-    let mut world = World::new().without_postgres();
-    let program = trap(&world, "trap");
+/// Sets every trap that a repository can set; returns a bare repository within the worktree, as a stranger may commit one.
+fn set_traps(world: &World) -> PathBuf {
+    let program = trap(world, "trap");
     let hooks = world.path("hooks");
     fs::create_dir(&hooks).expect("made");
     for hook in [
@@ -244,14 +252,12 @@ async fn sec_21_nothing_that_a_repository_configures_is_executed() {
         "reference-transaction",
         "fsmonitor-watchman",
     ] {
-        trap(&world, &format!("hooks/{hook}"));
+        trap(world, &format!("hooks/{hook}"));
     }
-    // A bare repository within the worktree, as a stranger may commit one.
     let embedded = world.main().join("embedded");
     fs::create_dir(&embedded).expect("made");
     world.git_in(&embedded, &["init", "-q", "--bare"]);
     world.git_in(&embedded, &["config", "core.fsmonitor", &program]);
-    world.git(&["worktree", "add", "-q", "--detach", "../abc"]);
     for key in [
         "core.fsmonitor",
         "core.sshCommand",
@@ -269,28 +275,40 @@ async fn sec_21_nothing_that_a_repository_configures_is_executed() {
     world.git(&["config", "core.hooksPath", &hooks.to_string_lossy()]);
     fs::write(world.main().join(".gitattributes"), "* filter=x diff=x\n").expect("written");
     fs::write(world.main().join(".gitignore"), "\n").expect("written");
+    embedded
+}
 
-    let audit = world.path("audit");
+/// The same command, with every program that it or a child of it executes written to a file.
+fn audited(plain: &Command, audit: &Path) -> Command {
     let mut command = Command::new("strace");
-    let plain = world.command();
     command
         .args(["-f", "-qq", "-e", "trace=execve", "-o"])
-        .arg(&audit);
-    command
+        .arg(audit)
         .arg(plain.get_program())
         .args(plain.get_args())
         .env_clear();
     for (key, value) in plain.get_envs() {
         command.envs(value.map(|value| (key, value)));
     }
+    command.stdin(Stdio::null()).stderr(Stdio::null());
     command
-        .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null());
-    let has_strace = Command::new("strace")
-        .arg("-V")
-        .output()
-        .is_ok_and(|o| o.status.success());
-    world.start_as(if has_strace { command } else { plain }).await;
+}
+
+#[tokio::test]
+async fn sec_21_nothing_that_a_repository_configures_is_executed() {
+    let mut world = World::new().without_postgres();
+    world.git(&["worktree", "add", "-q", "--detach", "../abc"]);
+    let embedded = set_traps(&world);
+    let audit = world.path("audit");
+    let strace = Command::new("strace").arg("-V").output();
+    let is_audited = strace.is_ok_and(|output| output.status.success());
+    let plain = world.command();
+    let command = if is_audited {
+        audited(&plain, &audit)
+    } else {
+        plain
+    };
+    world.start_as(command).await;
     world.register().await;
     for dir in [world.main(), world.path("abc"), embedded] {
         world.reconcile().await;
@@ -302,7 +320,7 @@ async fn sec_21_nothing_that_a_repository_configures_is_executed() {
     .await;
     world.shut_down().await;
     assert!(!world.path("canary").exists(), "a program of the repository ran");
-    if has_strace {
+    if is_audited {
         let text = fs::read_to_string(&audit).expect("written");
         let executed: Vec<_> = text.lines().filter(|line| line.contains("execve(")).collect();
         assert_eq!(executed.len(), 1, "only the daemon itself: {executed:#?}");

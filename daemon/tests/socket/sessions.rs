@@ -32,6 +32,23 @@ async fn ask(connection: &mut PgConnection, statement: &'static str) -> Result<i
 const EACH: usize = 40;
 const OPEN: &str = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'";
 
+/// Clients that have only begun to say who they are.
+async fn arrive(credential: &v1::Credential) -> Vec<TcpStream> {
+    let port = u16::try_from(credential.port).expect("a port");
+    let mut arriving = Vec::new();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect((credential.host.as_str(), port))
+            .await
+            .expect("connected");
+        stream
+            .write_all(&[0, 0, 0, 8, 4, 210, 22, 47])
+            .await
+            .expect("sent");
+        arriving.push(stream);
+    }
+    arriving
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pg_06_sessions_end_with_the_daemon_and_the_same_password_opens_new_ones() {
     let mut world = World::started().await;
@@ -51,20 +68,7 @@ async fn pg_06_sessions_end_with_the_daemon_and_the_same_password_opens_new_ones
             Ok(EACH)
         );
     }
-    // And some that have only begun to say who they are.
-    let address = (
-        credentials[0].host.clone(),
-        u16::try_from(credentials[0].port).expect("a port"),
-    );
-    let mut arriving = Vec::new();
-    for _ in 0..20 {
-        let mut stream = TcpStream::connect(&address).await.expect("connected");
-        stream
-            .write_all(&[0, 0, 0, 8, 4, 210, 22, 47])
-            .await
-            .expect("sent");
-        arriving.push(stream);
-    }
+    let arriving = arrive(&credentials[0]).await;
     world.kill();
     let begun = Instant::now();
     let mut ended = JoinSet::new();

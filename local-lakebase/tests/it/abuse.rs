@@ -64,9 +64,9 @@ async fn pg_02_a_crowd_that_does_not_say_who_it_is_keeps_nobody_out_for_long() {
         crowd.push(connect(&lake).await);
     }
     // There are 256 seats; who comes after is hung up on at once.
-    let mut late = crowd.pop().unwrap();
+    let mut last = crowd.pop().unwrap();
     let begun = Instant::now();
-    assert_eq!(last_words(&mut late).await, b"");
+    assert_eq!(last_words(&mut last).await, b"");
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
     for stream in crowd.iter_mut().rev() {
         last_words(stream).await;
