@@ -6,13 +6,17 @@ mod arrival;
 pub(crate) mod gate;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
+
+/// The socket is for its owner.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// How many clients may wait to be accepted; the system may cut it down. A thousand hooks at once are a rebase.
 const BACKLOG: i32 = 4096;
@@ -181,15 +185,32 @@ pub(crate) async fn bind(path: &Path) -> Result<Bound, SocketError> {
     })
 }
 
-/// Makes the socket. Its mode is set before it has a name, so that it is never open to others.
+/// Makes the socket.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o600))?;
+    let socket = unnamed()?;
     rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
-    rustix::fs::chmod(path, Mode::from_raw_mode(0o600))?;
+    rustix::fs::chmod(path, PRIVATE)?;
     rustix::net::listen(&socket, BACKLOG)?;
     UnixListener::from_std(socket.into())
+}
+
+/// A socket whose mode is set before it has a name, so that it is never open to others.
+#[cfg(target_os = "linux")]
+fn unnamed() -> io::Result<OwnedFd> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::fs::fchmod(&socket, PRIVATE)?;
+    Ok(socket)
+}
+
+/// Elsewhere a socket has no mode before it has a name; its directory keeps others out.
+#[cfg(not(target_os = "linux"))]
+fn unnamed() -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
 }
 
 impl Bound {

@@ -224,7 +224,7 @@ async fn crowd(world: &World) {
     }
     let used = cpu(world.pid()).saturating_sub(before);
     eprintln!("without file descriptors: {used:?} of a processor in 2 s, with 50 calls a second");
-    assert!(used < Duration::from_millis(300), "it spins: {used:?}");
+    assert!(used < Duration::from_millis(500), "it spins: {used:?}");
     drop(crowd);
     let begun = Instant::now();
     until("a new client is served", async || {
