@@ -3,7 +3,6 @@
 
 use crate::failure::{Exit, Failure, HUNG};
 use crate::terminal;
-use lakebase_proto::v1::control_client::ControlClient;
 use lakebase_proto::v1::{
     CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest, Event,
     ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest, KeepBranchRequest,
@@ -11,12 +10,11 @@ use lakebase_proto::v1::{
     RegisterRepositoryRequest, Repository, ResetBranchRequest, ShutdownRequest, UnregisterRepositoryRequest,
     WatchEventsRequest, Worktree,
 };
-use lakebase_proto::{ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
+use lakebase_proto::{Client, ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
 use std::cmp::Ordering;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tonic::transport::Channel;
 use tonic::{Response, Status, Streaming};
 
 /// For calls that the daemon answers from memory.
@@ -27,7 +25,7 @@ const PATIENT: Duration = Duration::from_secs(90);
 /// A connection to a daemon that has answered.
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
-    client: ControlClient<Channel>,
+    client: Client,
     pub(crate) info: DaemonInfo,
 }
 

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_exits_with_zero() {
+    fn s13_a_panic_exits_with_zero() {
         let this = std::env::current_exe().expect("the test binary");
         let status = Command::new(this)
             .args(["--exact", "hook::tests::child_of_the_next_test", "--nocapture"])

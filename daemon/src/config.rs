@@ -1,5 +1,7 @@
 //! The daemon's own configuration: flags and environment, read once and checked, then values.
 
+use crate::metrics::MetricsFile;
+use crate::supervisor::Supervisor;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use etcetera::BaseStrategy;
@@ -7,6 +9,7 @@ use lakebase_proto::{SocketEnv, socket_path};
 use local_lakebase::Limits;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Keeps one Lakebase branch for every worktree of the registered repositories.
 ///
@@ -32,11 +35,30 @@ pub struct Args {
         global = true,
         value_name = "FILTER",
         env = "LAKEBASE_LOG",
-        default_value = "info,notify=error"
+        default_value = "info"
     )]
     log: String,
+    /// File to write Prometheus metrics to, every 15 s [default: `metrics.prom` in the state directory]
+    #[arg(long, value_name = "FILE", env = "LAKEBASE_METRICS_FILE")]
+    metrics_file: Option<PathBuf>,
+    #[command(flatten)]
+    pace: Pace,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+/// How long some things take, so that tests need not wait for them.
+#[derive(Debug, clap::Args)]
+struct Pace {
+    #[arg(long, hide = true, value_name = "MILLISECONDS", default_value = "15000", value_parser = millis)]
+    metrics_period: Duration,
+    /// How long a client may leave a stream unread
+    #[arg(long, hide = true, value_name = "MILLISECONDS", default_value = "30000", value_parser = millis)]
+    unread: Duration,
+}
+
+fn millis(text: &str) -> Result<Duration, std::num::ParseIntError> {
+    text.parse().map(Duration::from_millis)
 }
 
 /// What to run instead of the daemon.
@@ -139,6 +161,12 @@ pub struct Config {
     pub log: String,
     /// Whether to log to standard error too.
     pub log_stderr: bool,
+    /// Where the metrics go.
+    pub metrics: MetricsFile,
+    /// How long a client may leave a stream unread.
+    pub unread: Duration,
+    /// Who is told how the daemon is.
+    pub supervisor: Supervisor,
     /// What to run instead of the daemon.
     pub command: Option<Command>,
 }
@@ -158,9 +186,19 @@ impl Config {
             })?,
             None => socket_path(&SocketEnv::from_process())?,
         };
+        let state_dir = args.state_dir.unwrap_or_else(|| state_home.join("lakebase"));
+        let metrics = MetricsFile {
+            path: args
+                .metrics_file
+                .unwrap_or_else(|| state_dir.join("metrics.prom")),
+            period: args.pace.metrics_period,
+        };
         Ok(Self {
             socket,
-            state_dir: args.state_dir.unwrap_or_else(|| state_home.join("lakebase")),
+            state_dir,
+            metrics,
+            unread: args.pace.unread,
+            supervisor: supervisor(),
             local: args.local.complete(&dirs),
             log: args.log,
             log_stderr: args.log_stderr,
@@ -195,6 +233,18 @@ impl LocalArgs {
                 ..defaults
             },
         }
+    }
+}
+
+/// What systemd says to a service of type `notify`.
+fn supervisor() -> Supervisor {
+    let usec = std::env::var("WATCHDOG_USEC").ok();
+    Supervisor {
+        notify_socket: std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()),
+        watchdog: usec
+            .and_then(|usec| usec.parse().ok())
+            .filter(|usec| *usec > 0)
+            .map(Duration::from_micros),
     }
 }
 

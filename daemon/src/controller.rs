@@ -2,6 +2,7 @@
 //! them. Anyone may wake it; nobody may tell it what to do.
 
 use crate::ledger::RepositoryRow;
+use crate::metrics;
 use crate::reconcile::{Memory, Reconciler};
 use daemon_core::ids::RepositoryId;
 use daemon_core::queue::{Outcome, Queue, Tick};
@@ -207,6 +208,10 @@ impl Controller {
                 (error.id(), Outcome::Failed)
             }
         };
+        metrics::PASSES.count();
+        if matches!(outcome, Outcome::Failed) {
+            metrics::FAILED_PASSES.count();
+        }
         if let Some(id) = self.running.remove(&task) {
             let spread = rand::random_range(0..=100);
             self.queue.finish(&id, outcome, self.now(), spread);

@@ -4,6 +4,7 @@
 
 use crate::attempts;
 use crate::clock::{Clock, Moment};
+use crate::metrics;
 use crate::provider::{Provider, ProviderError};
 use daemon_core::Timestamp;
 use daemon_core::ids::BranchUid;
@@ -122,6 +123,7 @@ impl Credentials {
         }
         match target.provider.mint(&target.endpoint).await {
             Ok((password, expire_time)) => {
+                metrics::MINTS.count();
                 let minted = Arc::new(Minted {
                     password,
                     expire_time,
@@ -132,6 +134,7 @@ impl Credentials {
                 Ok(minted)
             }
             Err(error) => {
+                metrics::FAILED_MINTS.count();
                 let error = Arc::new(error);
                 *cell.failure() = Some(Failure {
                     at: self.clock.moment(),

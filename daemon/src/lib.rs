@@ -14,7 +14,9 @@
 //! | controller | wishes | passes | told to stop, after its passes |
 //! | a pass | one repository | steps done, a view on the board | done |
 //! | watcher | file events | hints | the daemon ends |
-//! | accept | connections | those of our own user | told to stop |
+//! | accept | connections | those of our own user that speak HTTP/2 | told to stop, or another daemon has the socket |
+//! | metrics | counters, the board | a file | told to stop |
+//! | supervisor | the daemon's own answers | signs of life | told to stop |
 //! | server | calls | answers | told to stop, after open calls |
 //! | a stream | the board, minted credentials | messages | its client goes, or told to stop |
 //!
@@ -36,16 +38,21 @@ mod credentials;
 mod env_writer;
 mod explain;
 mod git;
+pub mod hardening;
 mod ledger;
 mod lookup;
+pub mod metrics;
+mod outlet;
 mod provider;
 mod reconcile;
 mod repository_config;
 mod requests;
+mod serve;
 mod service;
 mod services;
 pub mod socket;
 mod streams;
+pub mod supervisor;
 mod tend;
 mod view;
 mod watcher;
@@ -57,29 +64,17 @@ use crate::controller::Handle;
 use crate::ledger::Ledger;
 use crate::lookup::Lookup;
 use crate::reconcile::Reconciler;
+use crate::serve::{DRAIN, serve};
 use crate::service::{About, Service};
 use crate::services::Services;
 use crate::watcher::Watcher;
 use crate::wishes::Wishes;
-use anyhow::Context;
 use daemon_core::ids::RepositoryId;
 use lakebase_api::AuthEnv;
-use lakebase_proto::v1::control_server::ControlServer;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::transport::Server;
-
-/// The largest message that a client may send.
-const MAX_REQUEST: usize = 256 * 1024;
-/// How many calls one client may have open at once.
-const MAX_STREAMS: u32 = 64;
-/// How long open calls may go on after the daemon was told to stop.
-const DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs the daemon until `stop`.
 ///
@@ -87,9 +82,18 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// What kept it from serving; `socket::SocketError::AlreadyRunning` when another daemon does.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     socket::private_dir(&config.state_dir)?;
-    let _lock = socket::lock(&config.state_dir)?;
+    let lock = socket::lock(&config.state_dir)?;
+    let run_with_lock = run_locked(config, stop);
+    // Without the lock another daemon may be at work, so nothing is brought to its end.
+    tokio::select! {
+        ended = run_with_lock => ended,
+        lost = lock.lost() => Err(lost.into()),
+    }
+}
+
+async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let ledger = Ledger::open(&config.state_dir.join("state.db")).await?;
-    let listener = socket::bind(&config.socket).await?;
+    let bound = socket::bind(&config.socket).await?;
     let tasks = TaskTracker::new();
     let (controller, inbox) = Handle::new();
     let (hints, hinted) = mpsc::channel(controller::WISHES);
@@ -112,7 +116,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     tracing::info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
 
     let services = service.services.clone();
-    let served = serve(listener, service, &tasks, stop.clone()).await;
+    let about = (service.lookup.board.clone(), service.about.started_at);
+    let metrics = metrics::keep(config.metrics.clone(), about.0, about.1);
+    tasks.spawn(stop.clone().run_until_cancelled_owned(metrics));
+    let well = config.supervisor.clone().watch(config.socket.clone());
+    tasks.spawn(stop.clone().run_until_cancelled_owned(well));
+    config.supervisor.ready();
+    let served = serve(bound, service, &tasks, stop.clone()).await;
+    config.supervisor.stopping();
     stop.cancel();
     tasks.close();
     // Passes first: one may be in the middle of a branch.
@@ -121,7 +132,6 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         tracing::warn!("open calls were cut off");
     }
     services.stop().await;
-    drop(std::fs::remove_file(&config.socket));
     tracing::info!("ended");
     served
 }
@@ -151,6 +161,7 @@ fn service(
         started_at: clock::now(),
         socket: config.socket.clone(),
         state_dir: config.state_dir.clone(),
+        unread: config.unread,
     };
     Service {
         lookup: Lookup {
@@ -174,36 +185,5 @@ async fn forward(mut hinted: mpsc::Receiver<Option<RepositoryId>>, controller: H
             Some(id) => controller.hint(id),
             None => controller.hint_all(),
         }
-    }
-}
-
-/// Answers calls until `stop`.
-async fn serve(
-    listener: tokio::net::UnixListener,
-    service: Service,
-    tasks: &TaskTracker,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let (accepted, streams) = mpsc::channel::<std::io::Result<UnixStream>>(64);
-    tasks.spawn(socket::accept(listener, accepted, stop.clone()));
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<ControlServer<Service>>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(lakebase_proto::DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
-    let answering = Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .add_service(ControlServer::new(service).max_decoding_message_size(MAX_REQUEST))
-        .add_service(health_service)
-        .add_service(reflection)
-        .serve_with_incoming_shutdown(ReceiverStream::new(streams), stop.clone().cancelled_owned());
-    let cut_off = async {
-        stop.cancelled().await;
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        served = answering => served.context("cannot serve"),
-        () = cut_off => Ok(()),
     }
 }

@@ -1,16 +1,18 @@
-//! Where the log goes: a file a day below the state directory, and standard error when asked for.
+//! Where the log goes: files of a bounded size below the state directory, and standard error when asked for.
 
+mod files;
+mod lines;
+
+use self::files::Files;
+use self::lines::{Lines, Plain};
 use anyhow::Context;
 use lakebased::config::Config;
 use lakebased::socket;
+use std::io::{self, Write};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-
-/// How many days are kept.
-const DAYS: usize = 7;
 
 /// Starts logging. What is still unwritten is written when the guard is dropped.
 ///
@@ -21,20 +23,14 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
     let dir = config.state_dir.join("log");
     socket::private_dir(&config.state_dir)?;
     socket::private_dir(&dir)?;
-    let file = RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("lakebased")
-        .filename_suffix("log")
-        .max_log_files(DAYS)
-        .build(&dir)
-        .with_context(|| format!("cannot log to `{}`", dir.display()))?;
-    let (file, guard) = tracing_appender::non_blocking(file);
+    let files = Files::open(&dir).with_context(|| format!("cannot log to `{}`", dir.display()))?;
+    let (file, guard) = tracing_appender::non_blocking(Lines::new(files));
     let to_file = tracing_subscriber::fmt::layer()
         .with_writer(file)
         .with_ansi(false);
     let to_stderr = config
         .log_stderr
-        .then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr));
+        .then(|| tracing_subscriber::fmt::layer().with_writer(stderr));
     tracing_subscriber::registry()
         .with(filter)
         .with(to_file)
@@ -48,7 +44,7 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
 /// # Errors
 /// When the filter is not one.
 pub(crate) fn to_stderr(log: &str) -> anyhow::Result<()> {
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
     tracing_subscriber::registry()
         .with(filter(log)?)
         .with(layer)
@@ -56,7 +52,35 @@ pub(crate) fn to_stderr(log: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Standard error, whose reader may go away: that is no reason to end.
+fn stderr() -> Plain<Forgiving> {
+    Plain(Forgiving)
+}
+
+/// Writes to standard error as far as somebody reads it.
+#[derive(Debug)]
+struct Forgiving;
+
+impl Write for Forgiving {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        drop(io::stderr().write_all(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        drop(io::stderr().flush());
+        Ok(())
+    }
+}
+
 fn filter(text: &str) -> anyhow::Result<EnvFilter> {
-    text.parse()
+    // It tells of each file event, also of those of the log itself: without end, if that is in a directory that is watched.
+    let quiet = if text.contains("notify") {
+        ""
+    } else {
+        ",notify=error"
+    };
+    format!("{text}{quiet}")
+        .parse()
         .with_context(|| format!("cannot read log filter `{text}`"))
 }

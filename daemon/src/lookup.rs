@@ -41,6 +41,11 @@ impl Lookup {
             path,
         ));
         let shown = path.display().to_string();
+        if !path.is_absolute() {
+            // It would lead on from where the daemon happens to run.
+            let message = format!("cannot find `{shown}`: it is not an absolute path");
+            return Err(status(Reason::NotARepository, message, ""));
+        }
         tokio::fs::canonicalize(path).await.map_err(|error| {
             status(
                 Reason::NotARepository,

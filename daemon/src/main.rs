@@ -1,7 +1,9 @@
 //! The binary: logs, configuration, run, exit code.
 
+use anyhow::Context;
 use clap::Parser;
 use lakebased::config::{Args, Command, Config, Local};
+use lakebased::hardening;
 use lakebased::socket::SocketError;
 use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,7 @@ async fn main() -> ExitCode {
 
 async fn start() -> anyhow::Result<()> {
     let config = Config::load(Args::parse())?;
+    hardening::harden().context("cannot harden the process")?;
     let stop = CancellationToken::new();
     match config.command {
         Some(Command::Local(Local::Serve { listen })) => {

@@ -6,6 +6,7 @@ use crate::convert;
 use crate::credentials::{Credentials, Freshness};
 use crate::ledger::{Ledger, LedgerError};
 use crate::lookup::{Lookup, Now, is_hopeless, not_ready};
+use crate::outlet::Outlet;
 use crate::reconcile::Reconciler;
 use crate::services::{Services, chain};
 use crate::streams::progress;
@@ -62,6 +63,8 @@ pub(crate) struct About {
     pub(crate) started_at: Timestamp,
     pub(crate) socket: PathBuf,
     pub(crate) state_dir: PathBuf,
+    /// How long a client may leave a stream unread.
+    pub(crate) unread: Duration,
 }
 
 impl Service {
@@ -207,7 +210,7 @@ impl Control for Service {
             let only = Ok(progress(&repositories, &now));
             return Ok(Response::new(Box::pin(tokio_stream::once(only))));
         }
-        let (out, stream) = mpsc::channel(4);
+        let (out, stream) = Outlet::new(self.about.unread);
         self.streams.spawn(self.clone().follow_checkout(path, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -236,7 +239,7 @@ impl Control for Service {
         request: Request<v1::WatchCredentialRequest>,
     ) -> Result<Response<Self::WatchCredentialStream>, Status> {
         let path = self.lookup.resolve(&request.get_ref().path).await?;
-        let (out, stream) = mpsc::channel(1);
+        let (out, stream) = Outlet::new(self.about.unread);
         self.streams.spawn(self.clone().follow_credential(path, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
@@ -253,7 +256,7 @@ impl Control for Service {
         request: Request<v1::WatchWorktreesRequest>,
     ) -> Result<Response<Self::WatchWorktreesStream>, Status> {
         let path = request.into_inner().path;
-        let (out, stream) = mpsc::channel(1);
+        let (out, stream) = Outlet::new(self.about.unread);
         self.streams.spawn(self.clone().follow_worktrees(path, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }

@@ -1,17 +1,28 @@
-//! The socket: who may be the daemon, where it listens, and who may speak to it. Lock, then unlink, then bind; each peer is
-//! checked before a byte of its is read.
+//! The socket: who may be the daemon, and where it listens. Lock, then unlink, then bind. Who may speak to it is decided by
+//! the files below: each peer is checked before a byte of its is read.
 
+pub(crate) mod accept;
+mod arrival;
+pub(crate) mod gate;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-/// How long the accept loop rests when the process has no file descriptor left.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// The socket is for its owner.
+const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// How many clients may wait to be accepted; the system may cut it down. A thousand hooks at once are a rebase.
+const BACKLOG: i32 = 4096;
+
+/// How often it is checked that the lock is still ours.
+const LOCK_CHECK: Duration = Duration::from_millis(500);
 
 /// Why the daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +38,9 @@ pub enum SocketError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// The file of our lock is not there any more, so that another daemon may be at work.
+    #[error("cannot go on without the lock `{0}`: it was removed or replaced")]
+    LockLost(PathBuf),
     /// The file system refused.
     #[error("cannot use `{path}`")]
     Io {
@@ -39,7 +53,11 @@ pub enum SocketError {
 
 /// Held by the one daemon of a state directory, for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
+pub(crate) struct Lock {
+    path: PathBuf,
+    /// The lock lasts as long as this is open.
+    file: File,
+}
 
 /// Takes the lock of a state directory.
 ///
@@ -57,9 +75,44 @@ pub(crate) fn lock(state_dir: &Path) -> Result<Lock, SocketError> {
         .open(&path)
         .map_err(io)?;
     match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
+        Ok(()) => Ok(Lock { path, file }),
         Err(TryLockError::WouldBlock) => Err(SocketError::AlreadyRunning),
         Err(TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+impl Lock {
+    /// Returns when the lock no longer keeps other daemons away: its file was removed or replaced.
+    pub(crate) async fn lost(&self) -> SocketError {
+        while self.is_held() {
+            tokio::time::sleep(LOCK_CHECK).await;
+        }
+        SocketError::LockLost(self.path.clone())
+    }
+
+    fn is_held(&self) -> bool {
+        let ours = self.file.metadata().map(|meta| Identity::of(&meta)).ok();
+        ours.is_some() && ours == Identity::at(&self.path)
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self {
+            device: meta.dev(),
+            inode: meta.ino(),
+        }
+    }
+
+    fn at(path: &Path) -> Option<Self> {
+        fs::symlink_metadata(path).ok().map(|meta| Self::of(&meta))
     }
 }
 
@@ -81,10 +134,16 @@ pub fn private_dir(dir: &Path) -> Result<(), SocketError> {
         .mode(0o700)
         .create(dir)
         .map_err(io)?;
-    let meta = fs::symlink_metadata(dir).map_err(io)?;
-    if !meta.is_dir() {
-        return Err(untrusted("it is not a directory"));
-    }
+    // What was opened is what is looked at, whatever is put in its place meanwhile.
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    let opened = match rustix::fs::open(dir, flags, Mode::empty()) {
+        Ok(opened) => opened,
+        Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
+            return Err(untrusted("it is not a directory"));
+        }
+        Err(errno) => return Err(io(errno.into())),
+    };
+    let meta = File::from(opened).metadata().map_err(io)?;
     if meta.uid() != rustix::process::geteuid().as_raw() {
         return Err(untrusted("it belongs to another user"));
     }
@@ -94,11 +153,19 @@ pub fn private_dir(dir: &Path) -> Result<(), SocketError> {
     Ok(())
 }
 
+/// A socket that listens at a path.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    path: PathBuf,
+    listener: UnixListener,
+    identity: Option<Identity>,
+}
+
 /// Listens on a path, over what a daemon that is gone may have left there.
 ///
 /// # Errors
 /// `AlreadyRunning` when somebody answers there: a daemon with another state directory.
-pub(crate) async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
+pub(crate) async fn bind(path: &Path) -> Result<Bound, SocketError> {
     private_dir(path.parent().unwrap_or(Path::new(".")))?;
     if UnixStream::connect(path).await.is_ok() {
         return Err(SocketError::AlreadyRunning);
@@ -111,38 +178,64 @@ pub(crate) async fn bind(path: &Path) -> Result<UnixListener, SocketError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
         _ => {}
     }
-    let listener = UnixListener::bind(path).map_err(io)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(io)?;
-    Ok(listener)
+    Ok(Bound {
+        listener: listen(path).map_err(io)?,
+        identity: Identity::at(path),
+        path: path.to_owned(),
+    })
 }
 
-/// Accepts connections of our own user and hands them on, until `stop`. Out of file descriptors it rests instead of
-/// spinning.
-pub(crate) async fn accept(
-    listener: UnixListener,
-    streams: mpsc::Sender<io::Result<UnixStream>>,
-    stop: CancellationToken,
-) {
-    let us = rustix::process::geteuid().as_raw();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, _)) if stream.peer_cred().is_ok_and(|peer| peer.uid() == us) => {
-                if streams.send(Ok(stream)).await.is_err() {
-                    return;
-                }
-            }
-            Ok((stream, _)) => {
-                let uid = stream.peer_cred().map(|peer| peer.uid()).ok();
-                tracing::warn!(uid, "refused a connection of another user");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(EXHAUSTED_PAUSE).await;
-            }
+/// Makes the socket.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = unnamed()?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::fs::chmod(path, PRIVATE)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    UnixListener::from_std(socket.into())
+}
+
+/// A socket whose mode is set before it has a name, so that it is never open to others.
+#[cfg(target_os = "linux")]
+fn unnamed() -> io::Result<OwnedFd> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::fs::fchmod(&socket, PRIVATE)?;
+    Ok(socket)
+}
+
+/// Elsewhere a socket has no mode before it has a name; its directory keeps others out.
+#[cfg(not(target_os = "linux"))]
+fn unnamed() -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+impl Bound {
+    /// Says whether clients that look at the path find this socket.
+    fn is_in_place(&self) -> bool {
+        self.identity.is_some() && self.identity == Identity::at(&self.path)
+    }
+
+    /// Puts the socket back in its place when somebody removed or replaced it.
+    ///
+    /// # Errors
+    /// `AlreadyRunning` when another daemon listens there by now; others as in [`bind`].
+    async fn keep(&mut self) -> Result<(), SocketError> {
+        if self.is_in_place() {
+            return Ok(());
+        }
+        *self = bind(&self.path).await?;
+        tracing::warn!(socket = %self.path.display(), "the socket was removed or replaced, and is there again");
+        Ok(())
+    }
+
+    /// Removes the socket, unless it is somebody else's by now.
+    fn remove(self) {
+        if self.is_in_place() {
+            drop(fs::remove_file(&self.path));
         }
     }
 }
@@ -150,6 +243,7 @@ pub(crate) async fn accept(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn only_one_daemon_gets_the_lock() {
@@ -161,19 +255,76 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_can_write_in_is_not_trusted() {
+    fn sec_02_a_directory_that_others_can_write_in_is_not_trusted() {
         let dir = tempfile::tempdir().expect("a temp dir");
         let open = dir.path().join("open");
         fs::create_dir(&open).expect("made");
         fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("changed");
         assert!(matches!(private_dir(&open), Err(SocketError::Untrusted { .. })));
+        // As /tmp is: the sticky bit keeps others from removing a file of ours, not from making one first.
+        fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).expect("changed");
+        assert!(matches!(private_dir(&open), Err(SocketError::Untrusted { .. })));
         let link = dir.path().join("link");
         std::os::unix::fs::symlink(dir.path(), &link).expect("made");
-        assert!(matches!(private_dir(&link), Err(SocketError::Untrusted { .. })));
+        let refused = private_dir(&link).expect_err("a link");
+        assert!(refused.to_string().contains("not a directory"), "{refused}");
+        let file = dir.path().join("file");
+        fs::write(&file, "").expect("written");
+        assert!(private_dir(&file).is_err());
+    }
+
+    #[test]
+    fn sec_02_a_directory_of_another_user_is_not_trusted() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Only root can give a directory away.
+        }
+        let dir = tempfile::tempdir().expect("a temp dir");
+        std::os::unix::fs::chown(dir.path(), Some(65534), None).expect("given away");
+        let refused = private_dir(dir.path()).expect_err("it is theirs");
+        assert!(
+            refused.to_string().contains("belongs to another user"),
+            "{refused}"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s15_a_lock_whose_file_goes_is_lost() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let held = lock(dir.path()).expect("nobody has it");
+        let patience = Duration::from_secs(1);
+        assert!(tokio::time::timeout(patience, held.lost()).await.is_err());
+        fs::remove_file(&held.path).expect("removed");
+        let other = lock(dir.path()).expect("the file is another one");
+        let lost = tokio::time::timeout(patience, held.lost()).await;
+        assert!(matches!(lost, Ok(SocketError::LockLost(_))));
+        assert!(tokio::time::timeout(patience, other.lost()).await.is_err());
     }
 
     #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    async fn pr_04_a_socket_that_is_gone_comes_back_and_one_that_is_taken_does_not() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let run = dir.path().join("run");
+        let path = run.join("l.sock");
+        let mut bound = bind(&path).await.expect("nothing is there");
+        for disturb in [
+            &(|| fs::remove_file(&path)) as &dyn Fn() -> io::Result<()>,
+            &|| fs::remove_dir_all(&run),
+            &|| fs::remove_file(&path).and_then(|()| fs::write(&path, "a file")),
+        ] {
+            disturb().expect("done");
+            assert!(!bound.is_in_place());
+            bound.keep().await.expect("it is put back");
+            assert!(UnixStream::connect(&path).await.is_ok());
+        }
+        fs::remove_file(&path).expect("removed");
+        let other = bind(&path).await.expect("nothing is there");
+        assert!(matches!(bound.keep().await, Err(SocketError::AlreadyRunning)));
+        bound.remove();
+        assert!(other.is_in_place(), "theirs was removed");
+    }
+
+    #[tokio::test]
+    async fn pr_03_a_stale_socket_is_replaced_and_a_live_one_is_not() {
         let dir = tempfile::tempdir().expect("a temp dir");
         let path = dir.path().join("run/l.sock");
         drop(bind(&path).await.expect("nothing is there"));

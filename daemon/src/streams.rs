@@ -4,6 +4,7 @@ use crate::board::Repositories;
 use crate::convert;
 use crate::credentials::{Freshness, Minted, Target};
 use crate::lookup::{Now, is_hopeless};
+use crate::outlet::Outlet;
 use crate::service::{PATIENCE, Service, ledger_failed};
 use daemon_core::ids::RepositoryId;
 use lakebase_proto::v1;
@@ -18,7 +19,7 @@ impl Service {
     pub(crate) async fn follow_credential(
         self,
         path: PathBuf,
-        out: mpsc::Sender<Result<v1::Credential, Status>>,
+        mut out: Outlet<Result<v1::Credential, Status>>,
     ) {
         let mut board = self.lookup.board.follow();
         let mut sent: Option<(Arc<Target>, Arc<Minted>)> = None;
@@ -36,17 +37,12 @@ impl Service {
                     {
                         let message = convert::credential(&worktree, &target, &minted);
                         sent = Some((target, minted));
-                        if out.send(Ok(message)).await.is_err() {
-                            return;
-                        }
+                        out.put(Ok(message));
                     }
                     rotations = Some(changes);
                 }
                 Ok(Now::Coming(..) | Now::Unseen(_)) => {}
-                Err(error) => {
-                    drop(out.send(Err(error)).await);
-                    return;
-                }
+                Err(error) => return out.end(Err(error)).await,
             }
             let rotated = async {
                 match rotations.as_mut() {
@@ -56,7 +52,7 @@ impl Service {
             };
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = out.closed() => return,
+                () = out.flow() => return,
                 _ = board.changed() => {}
                 () = rotated => {}
             }
@@ -67,7 +63,7 @@ impl Service {
     pub(crate) async fn follow_worktrees(
         self,
         path: Vec<u8>,
-        out: mpsc::Sender<Result<v1::ListWorktreesResponse, Status>>,
+        mut out: Outlet<Result<v1::ListWorktreesResponse, Status>>,
     ) {
         let mut board = self.lookup.board.follow();
         let mut sent = None;
@@ -75,23 +71,22 @@ impl Service {
             board.mark_unchanged();
             let now = match self.worktrees(&path).await {
                 Ok(now) => now,
-                Err(error) => return drop(out.send(Err(error)).await),
+                Err(error) => return out.end(Err(error)).await,
             };
             if sent.as_ref() != Some(&now) {
                 sent = Some(now.clone());
-                if out.send(Ok(now)).await.is_err() {
-                    return;
-                }
+                out.put(Ok(now));
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = out.closed() => return,
+                () = out.flow() => return,
                 _ = board.changed() => {}
             }
         }
     }
 
-    /// Follows the event list into a stream, from now on. A reader that is slow gets them all, later.
+    /// Follows the event list into a stream, from now on. A reader that is slow gets them all, later; one that reads
+    /// nothing is given up.
     pub(crate) async fn follow_events(
         self,
         repository: Option<RepositoryId>,
@@ -111,7 +106,8 @@ impl Service {
             };
             for event in events {
                 sent = event.sequence;
-                if out.send(Ok(convert::event(&event))).await.is_err() {
+                let told = out.send_timeout(Ok(convert::event(&event)), self.about.unread);
+                if told.await.is_err() {
                     return;
                 }
             }
@@ -122,7 +118,7 @@ impl Service {
     pub(crate) async fn follow_checkout(
         self,
         path: PathBuf,
-        out: mpsc::Sender<Result<v1::CheckoutProgress, Status>>,
+        mut out: Outlet<Result<v1::CheckoutProgress, Status>>,
     ) {
         let deadline = Instant::now() + PATIENCE;
         let mut board = self.lookup.board.follow();
@@ -131,24 +127,22 @@ impl Service {
             let repositories = board.borrow_and_update().clone();
             let progress = match self.lookup.now(&repositories, &path).await {
                 Ok(now) => progress(&self.repositories(), &now),
-                Err(error) => return drop(out.send(Err(error)).await),
+                Err(error) => return out.end(Err(error)).await,
             };
             let is_over = !matches!(
                 progress.state(),
                 v1::WorktreeState::Pending | v1::WorktreeState::Creating
             );
+            if is_over {
+                return out.end(Ok(progress)).await;
+            }
             if last.as_ref() != Some(&progress) {
                 last = Some(progress.clone());
-                if out.send(Ok(progress)).await.is_err() {
-                    return;
-                }
-            }
-            if is_over {
-                return;
+                out.put(Ok(progress));
             }
             tokio::select! {
                 () = self.stop.cancelled() => return,
-                () = out.closed() => return,
+                () = out.flow() => return,
                 changed = timeout_at(deadline, board.changed()) => if changed.is_err() { return },
             }
         }

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn only_our_own_key_signs() {
+    fn pg_01_only_our_own_key_signs() {
         let (ours, other) = (signer(), signer());
         assert!(
             ours.read_database_token(password(&other).expose_secret(), NOW)

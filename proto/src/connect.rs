@@ -6,7 +6,32 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Status};
+
+/// The metadata key that every call carries, whatever its value: a web page that reaches the socket by a detour does not know
+/// it.
+pub const CLIENT_KEY: &str = "lakebase-client";
+
+/// The only `:authority` that the daemon answers to. HTTP/2 wants one, and a socket path is not one.
+pub const AUTHORITY: &str = "localhost";
+
+/// A client of the daemon.
+pub type Client = ControlClient<InterceptedService<Channel, Introduce>>;
+
+/// Adds [`CLIENT_KEY`] to a call.
+#[derive(Debug, Clone, Copy)]
+pub struct Introduce;
+
+impl Interceptor for Introduce {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let value = tonic::metadata::MetadataValue::from_static(env!("CARGO_PKG_VERSION"));
+        request.metadata_mut().insert(CLIENT_KEY, value);
+        Ok(request)
+    }
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -47,13 +72,13 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// [`ConnectError`]; `NotRunning` when nobody listens.
-pub async fn connect(socket: &Path, patience: Duration) -> Result<ControlClient<Channel>, ConnectError> {
+pub async fn connect(socket: &Path, patience: Duration) -> Result<Client, ConnectError> {
     let attempt = async {
         let stream = open(socket).await?;
         channel(stream).await
     };
     match tokio::time::timeout(patience, attempt).await {
-        Ok(result) => result.map(ControlClient::new),
+        Ok(result) => result.map(|channel| ControlClient::with_interceptor(channel, Introduce)),
         Err(_) => Err(ConnectError::TimedOut {
             socket: socket.to_owned(),
             waited: patience,
@@ -61,18 +86,17 @@ pub async fn connect(socket: &Path, patience: Duration) -> Result<ControlClient<
     }
 }
 
+/// The pause before another try when too many others are waiting to be let in.
+const CROWDED: Duration = Duration::from_millis(5);
+
 async fn open(socket: &Path) -> Result<UnixStream, ConnectError> {
-    let stream = UnixStream::connect(socket)
-        .await
-        .map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ConnectError::NotRunning(socket.to_owned())
-            }
-            _ => ConnectError::Io {
-                socket: socket.to_owned(),
-                source,
-            },
-        })?;
+    let stream = loop {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => break stream,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(CROWDED).await,
+            Err(error) => return Err(cannot_open(socket, error)),
+        }
+    };
     let peer = stream.peer_cred().map_err(|source| ConnectError::Io {
         socket: socket.to_owned(),
         source,
@@ -86,11 +110,22 @@ async fn open(socket: &Path) -> Result<UnixStream, ConnectError> {
     Ok(stream)
 }
 
+fn cannot_open(socket: &Path, source: io::Error) -> ConnectError {
+    match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ConnectError::NotRunning(socket.to_owned())
+        }
+        _ => ConnectError::Io {
+            socket: socket.to_owned(),
+            source,
+        },
+    }
+}
+
 /// Makes a channel of one open stream. It is used once: when it breaks, calls fail, and the caller connects anew.
 async fn channel(stream: UnixStream) -> Result<Channel, ConnectError> {
     let mut stream = Some(stream);
-    // HTTP/2 wants an authority; a socket path is not one.
-    let endpoint = Endpoint::from_static("http://localhost");
+    let endpoint = Endpoint::from_shared(format!("http://{AUTHORITY}"))?;
     let connector = tower::service_fn(move |_: Uri| {
         let stream = stream
             .take()

@@ -5,7 +5,7 @@ mod connect;
 mod error;
 mod socket;
 
-pub use connect::{ConnectError, connect};
+pub use connect::{AUTHORITY, CLIENT_KEY, Client, ConnectError, Introduce, connect};
 pub use error::{DOMAIN, Reason, fix_of, reason_of, status};
 pub use socket::{SocketEnv, SocketPathError, socket_path};
 

@@ -204,7 +204,7 @@ fn the_json_of_a_worktree_keeps_its_shape() {
 }
 
 #[test]
-fn nothing_from_elsewhere_moves_the_cursor() {
+fn sec_15_nothing_from_elsewhere_moves_the_cursor() {
     let scene = Scene::new();
     let _fake = scene.ready();
     for args in [&["status"][..], &["ls", "--json"], &["status", "--json"]] {

@@ -22,13 +22,13 @@ fn said(command: &mut Command) -> String {
 }
 
 #[test]
-fn without_a_daemon_it_says_how_to_start_it() {
+fn s13_without_a_daemon_it_says_how_to_start_it() {
     let scene = Scene::new();
     assert_eq!(said(&mut scene.hook(&CHECKOUT)), NOT_RUNNING);
 }
 
 #[test]
-fn a_socket_that_a_dead_daemon_left_is_no_daemon() {
+fn s13_a_socket_that_a_dead_daemon_left_is_no_daemon() {
     let scene = Scene::new();
     drop(UnixListener::bind(scene.socket()).expect("bind"));
     assert!(scene.socket().exists());
@@ -36,14 +36,14 @@ fn a_socket_that_a_dead_daemon_left_is_no_daemon() {
 }
 
 #[test]
-fn a_daemon_that_never_answers_is_not_waited_for() {
+fn s13_a_daemon_that_never_answers_is_not_waited_for() {
     let scene = Scene::new();
     let _listening = UnixListener::bind(scene.socket()).expect("bind");
     assert_eq!(said(&mut scene.hook(&CHECKOUT)), SILENT);
 }
 
 #[test]
-fn a_server_that_hangs_up_is_no_daemon() {
+fn s13_a_server_that_hangs_up_is_no_daemon() {
     let scene = Scene::new();
     let listener = UnixListener::bind(scene.socket()).expect("bind");
     let server = std::thread::spawn(move || {
@@ -56,7 +56,7 @@ fn a_server_that_hangs_up_is_no_daemon() {
 }
 
 #[test]
-fn a_server_that_speaks_another_language_is_no_daemon() {
+fn s13_a_server_that_speaks_another_language_is_no_daemon() {
     let scene = Scene::new();
     let listener = UnixListener::bind(scene.socket()).expect("bind");
     let server = std::thread::spawn(move || {
@@ -151,7 +151,7 @@ fn a_branch_that_cannot_be_had_is_explained() {
 }
 
 #[test]
-fn every_refusal_exits_with_zero() {
+fn s13_every_refusal_exits_with_zero() {
     let scene = Scene::new();
     let fake = scene.ready();
     for (reason, expected) in [
@@ -179,7 +179,7 @@ fn a_checkout_of_files_does_not_even_connect() {
 }
 
 #[test]
-fn garbage_for_arguments_exits_with_zero() {
+fn s13_garbage_for_arguments_exits_with_zero() {
     let scene = Scene::new();
     let endless = "x".repeat(100_000);
     for args in [
@@ -209,7 +209,7 @@ fn the_command_line_runs_the_same_hook() {
 }
 
 #[test]
-fn without_a_home_it_exits_with_zero() {
+fn s13_without_a_home_it_exits_with_zero() {
     let scene = Scene::new();
     let mut hook = scene.hook(&CHECKOUT);
     let line = said(hook.env_remove("HOME").env_remove("LAKEBASE_SOCKET"));
@@ -217,7 +217,7 @@ fn without_a_home_it_exits_with_zero() {
 }
 
 #[test]
-fn without_a_working_directory_it_exits_with_zero() {
+fn s13_without_a_working_directory_it_exits_with_zero() {
     let scene = Scene::new();
     let gone = scene.dir().join("gone");
     let script = format!(
@@ -228,7 +228,7 @@ fn without_a_working_directory_it_exits_with_zero() {
 }
 
 #[test]
-fn closed_standard_streams_are_nobodys_fault() {
+fn s13_closed_standard_streams_are_nobodys_fault() {
     let scene = Scene::new();
     for program in [HOOK.to_owned(), format!("{LAKEBASE} hook post-checkout")] {
         let script = format!("exec {program} a b 1 <&- >&- 2>&-");
@@ -237,7 +237,7 @@ fn closed_standard_streams_are_nobodys_fault() {
 }
 
 #[test]
-fn a_reader_that_is_gone_is_nobodys_fault() {
+fn s13_a_reader_that_is_gone_is_nobodys_fault() {
     let scene = Scene::new();
     // The pipe's reader ends at once; the hook writes into it a moment later, by then without anybody to read.
     let script = format!(

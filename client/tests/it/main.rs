@@ -3,6 +3,7 @@
 mod commands;
 mod fake;
 mod hook;
+mod hook_states;
 mod init;
 mod process;
 mod rooms;

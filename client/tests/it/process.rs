@@ -8,7 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-const SERVE: &str = "LAKEBASE_TEST_SERVE";
+/// Makes this test binary the daemon.
+pub(crate) const SERVE: &str = "LAKEBASE_TEST_SERVE";
 
 #[test]
 fn the_daemon_of_the_other_tests() {

@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_expanded_or_executed() {
+    fn sec_10_nothing_is_expanded_or_executed() {
         for value in [
             "$(touch /tmp/x)",
             "`id`",

@@ -100,7 +100,7 @@ async fn a_second_daemon_says_so_and_goes() {
 }
 
 #[tokio::test]
-async fn of_many_started_at_once_one_serves() {
+async fn pr_02_of_many_started_at_once_one_serves() {
     let world = World::new();
     let mut children: Vec<_> = (0..8)
         .map(|_| world.command().spawn().expect("it starts"))
@@ -177,7 +177,8 @@ async fn it_says_that_it_serves_to_whoever_asks_for_its_health() {
         .connect_with_connector(tower_service(socket))
         .await
         .expect("connected");
-    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let mut health =
+        tonic_health::pb::health_client::HealthClient::with_interceptor(channel, lakebase_proto::Introduce);
     let request = tonic_health::pb::HealthCheckRequest {
         service: "lakebase.control.v1.Control".into(),
     };

@@ -1,16 +1,15 @@
 //! A world for one test: a scratch directory with a real daemon, a real Local Lakebase and a real git repository. Everything
 //! ends and goes with the value, also when the test fails.
+#![expect(dead_code, reason = "each test binary that shares this uses a part of it")]
 
 use lakebase_api::{AuthEnv, Branch, BranchName, Client, ProjectName};
-use lakebase_proto::v1::control_client::ControlClient;
-use lakebase_proto::{connect, v1};
+use lakebase_proto::{Client as Daemon, connect, v1};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use tonic::transport::Channel;
 
 /// How long anything may take on a machine that is busy with other tests.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -19,6 +18,8 @@ pub(crate) struct World {
     dir: tempfile::TempDir,
     daemon: Option<Child>,
     pg_bindir: Option<PathBuf>,
+    /// Arguments of the daemon.
+    args: Vec<String>,
 }
 
 impl World {
@@ -31,6 +32,7 @@ impl World {
             dir,
             daemon: None,
             pg_bindir: None,
+            args: Vec::new(),
         };
         fs::create_dir(world.main()).expect("made");
         world.git(&["init", "-q", "-b", "main"]);
@@ -51,6 +53,11 @@ impl World {
 
     pub(crate) fn without_postgres(mut self) -> Self {
         self.pg_bindir = Some("/nonexistent".into());
+        self
+    }
+
+    pub(crate) fn with_args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
         self
     }
 
@@ -104,6 +111,7 @@ impl World {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lakebased"));
         clean(&mut command)
+            .args(&self.args)
             .env("HOME", self.dir.path())
             .env("LAKEBASE_SOCKET", self.socket())
             .env("LAKEBASE_STATE_DIR", self.path("state"))
@@ -123,12 +131,29 @@ impl World {
     }
 
     pub(crate) async fn start(&mut self) {
-        self.daemon = Some(self.command().spawn().expect("it starts"));
+        let command = self.command();
+        self.start_as(command).await;
+    }
+
+    /// Starts the daemon by a command that was changed.
+    pub(crate) async fn start_as(&mut self, mut command: Command) {
+        self.daemon = Some(command.spawn().expect("it starts"));
         let socket = self.socket();
         until("the daemon answers", async || {
             connect(&socket, Duration::from_secs(1)).await.is_ok()
         })
         .await;
+    }
+
+    /// The daemon's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("it runs").id()
+    }
+
+    /// How the daemon ended, once it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        let daemon = self.daemon.as_mut().expect("it ran");
+        daemon.try_wait().expect("it was ours")
     }
 
     pub(crate) fn kill(&mut self) {
@@ -149,7 +174,7 @@ impl World {
             .expect("no panic")
     }
 
-    pub(crate) async fn client(&self) -> ControlClient<Channel> {
+    pub(crate) async fn client(&self) -> Daemon {
         connect(&self.socket(), PATIENCE).await.expect("it answers")
     }
 

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_not_sent_in_clear_or_to_a_strange_place() {
+    fn sec_11_a_token_is_not_sent_in_clear_or_to_a_strange_place() {
         let remote = [
             "http://example.com",
             "http://10.0.0.1",

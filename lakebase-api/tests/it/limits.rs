@@ -10,7 +10,7 @@ use wiremock::ResponseTemplate;
 use crate::server::{BRANCH, POSTGRES, client_at, quick, sent, serve};
 
 #[tokio::test]
-async fn redirects_are_refused_and_the_token_stays_at_home() {
+async fn sec_13_redirects_are_refused_and_the_token_stays_at_home() {
     for status in [301, 302, 303, 307, 308] {
         let (elsewhere, _) = serve(vec![ResponseTemplate::new(200)]).await;
         let target = format!("{}{POSTGRES}/{BRANCH}", elsewhere.uri());

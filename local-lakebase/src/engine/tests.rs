@@ -307,7 +307,7 @@ async fn what_no_branch_owns_is_removed_at_the_start_and_its_compute_stopped() {
 }
 
 #[tokio::test]
-async fn a_killed_postmaster_comes_back_with_its_data() {
+async fn pg_05_a_killed_postmaster_comes_back_with_its_data() {
     let scratch = Scratch::new();
     let (engine, root) = with_root(&scratch).await;
     engine

@@ -63,7 +63,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn an_endpoint_gets_its_address_back_unless_it_is_taken() {
+    async fn pg_05_an_endpoint_gets_its_address_back_unless_it_is_taken() {
         let (first, listener) = own(None).await.unwrap();
         let (second, _other) = own(Some(first)).await.unwrap();
         assert_ne!(first, second);

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_key_reaches_the_compute_that_gave_it_while_its_session_lives() {
+    async fn pg_04_a_key_reaches_the_compute_that_gave_it_while_its_session_lives() {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s");
         let compute = UnixListener::bind(&socket).unwrap();

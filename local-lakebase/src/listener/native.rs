@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_right_password_of_the_right_role_counts_and_only_if_passwords_do() {
+    fn pg_01_only_the_right_password_of_the_right_role_counts_and_only_if_passwords_do() {
         let of_app = || [("app".to_owned(), SecretString::from("s3cret"))];
         let on = NativeLogins::new(true, of_app());
         assert_eq!(on.judge("app", "s3cret"), Verdict::Right);

@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_checked_before_they_are_believed() {
+    fn pg_02_lengths_are_checked_before_they_are_believed() {
         assert_eq!(startup_rest(8_i32.to_be_bytes()), Ok(4));
         assert_eq!(startup_rest(10_000_i32.to_be_bytes()), Ok(9_996));
         for wrong in [i32::MIN, -1, 0, 4, 7, 10_001, i32::MAX] {
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn strange_packets_are_refused() {
+    fn pg_02_strange_packets_are_refused() {
         let strange: &[&[u8]] = &[
             b"",
             b"\0\0",

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn each_wrong_password_waits_longer_until_a_right_one_or_a_pause() {
+    async fn pg_01_each_wrong_password_waits_longer_until_a_right_one_or_a_pause() {
         let wrong = Wrong::default();
         let (here, there) = ([127, 0, 0, 1].into(), [127, 0, 0, 2].into());
         let delays: Vec<_> = (0..10).map(|_| wrong.note(here)).collect();

@@ -122,7 +122,7 @@ async fn a_fork_whose_caller_goes_away_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn an_adopted_postmaster_that_is_killed_comes_back() {
+async fn pg_05_an_adopted_postmaster_that_is_killed_comes_back() {
     let scratch = Scratch::new();
     let (engine, root) = with_root(&scratch).await;
     execute(&engine, &root, "CREATE TABLE t AS SELECT 5::bigint AS n").await;

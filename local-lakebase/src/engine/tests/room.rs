@@ -121,7 +121,7 @@ async fn a_disk_without_room_refuses_a_fork_and_keeps_no_debris() {
 
 /// The figures of the file system are not to be relied on: another process may fill the disk during the copy.
 #[tokio::test]
-async fn a_disk_that_fills_up_under_a_copy_keeps_no_debris() {
+async fn pg_05_a_disk_that_fills_up_under_a_copy_keeps_no_debris() {
     let scratch = Scratch::new();
     let Some(_disk) = SmallDisk::mount(&scratch, 160, &EXT4) else {
         return;

@@ -1,0 +1,156 @@
+//! Clients of an endpoint that are slow, greedy, or not who they say.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::lake::Lake;
+
+const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
+/// How long the server gives a client to show who it is, and a little more for a busy machine.
+const DEADLINE: Duration = Duration::from_secs(5 + 5);
+
+async fn connect(lake: &Lake) -> TcpStream {
+    let (host, port) = lake.address("production").await;
+    TcpStream::connect((host, port)).await.unwrap()
+}
+
+/// What the server says until it hangs up, which it must.
+async fn last_words(stream: &mut TcpStream) -> Vec<u8> {
+    let mut said = Vec::new();
+    let ended = timeout(DEADLINE, stream.read_to_end(&mut said)).await;
+    drop(ended.expect("the server hangs up"));
+    said
+}
+
+#[tokio::test]
+async fn pg_02_a_startup_packet_has_a_cap_and_a_deadline() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    for length in [0_u32, 7, 10_001, u32::MAX] {
+        let mut stream = connect(&lake).await;
+        stream.write_all(&length.to_be_bytes()).await.unwrap();
+        assert_eq!(last_words(&mut stream).await, b"", "{length}");
+    }
+    let begun = Instant::now();
+    let mut silent = connect(&lake).await;
+    silent.write_all(&[0, 0]).await.unwrap();
+    // A byte now and then is no progress: the deadline is for the whole.
+    let mut slow = connect(&lake).await;
+    slow.write_all(&[0, 0, 39, 16]).await.unwrap();
+    let dripping = async {
+        while slow.write_all(b"x").await.is_ok() && begun.elapsed() < DEADLINE * 2 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        begun.elapsed()
+    };
+    let (said, dripped) = tokio::join!(last_words(&mut silent), dripping);
+    assert_eq!(said, b"");
+    assert!(dripped < DEADLINE, "it was listened to for {dripped:?}");
+    assert_eq!(lake.sql("production", "SELECT 1").await, "1");
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn pg_02_a_crowd_that_does_not_say_who_it_is_keeps_nobody_out_for_long() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    lake.sql("production", "SELECT 1").await;
+    let mut crowd = Vec::new();
+    for _ in 0..300 {
+        crowd.push(connect(&lake).await);
+    }
+    // There are 256 seats; who comes after is hung up on at once.
+    let mut last = crowd.pop().unwrap();
+    let begun = Instant::now();
+    assert_eq!(last_words(&mut last).await, b"");
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    for stream in crowd.iter_mut().rev() {
+        last_words(stream).await;
+    }
+    assert_eq!(lake.sql("production", "SELECT 1").await, "1");
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn pg_03_bytes_that_come_before_tls_are_refused() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    let mut stream = connect(&lake).await;
+    let smuggled = [&SSL_REQUEST[..], b"\0\0\0\x08\0\x03\0\0"].concat();
+    stream.write_all(&smuggled).await.unwrap();
+    assert_eq!(last_words(&mut stream).await.first(), None);
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn pg_04_cancel_requests_with_foreign_keys_cancel_nothing() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    let password = lake.password("production").await;
+    let session = lake.psql(
+        "production",
+        &password,
+        "",
+        "DO $$ BEGIN FOR i IN 1..60 LOOP PERFORM pg_sleep(0.05); END LOOP; END $$; SELECT 'went on'",
+    );
+    let flood = async {
+        for number in 0..400_u32 {
+            let mut stream = connect(&lake).await;
+            // Every process id that the session may have, and never its secret.
+            let key = [number.to_be_bytes(), [1, 2, 3, 4]].concat();
+            let packet = [&[0, 0, 0, 16, 4, 210, 22, 46][..], &key].concat();
+            stream.write_all(&packet).await.unwrap();
+            assert_eq!(
+                last_words(&mut stream).await,
+                b"",
+                "a cancel request has no answer"
+            );
+        }
+    };
+    let (said, ()) = tokio::join!(session, flood);
+    assert!(said.ok && said.out.contains("went on"), "{said:?}");
+    lake.stop().await;
+}
+
+#[tokio::test]
+async fn pg_05_a_compute_that_is_killed_under_a_session_comes_back_with_its_own_data() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    lake.sql("production", "CREATE TABLE whose AS SELECT 'production' AS name")
+        .await;
+    let dev = lake.branch("dev").await;
+    lake.sql("dev", "UPDATE whose SET name = 'dev'").await;
+    let uid = dev["uid"].as_str().unwrap();
+    let pid_file = lake
+        .local
+        .data_dir()
+        .join("projects/shop")
+        .join(uid)
+        .join("pgdata/postmaster.pid");
+    let password = lake.password("dev").await;
+    let session = lake.psql("dev", &password, "", "SELECT pg_sleep(60)");
+    let killing = async {
+        let count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'";
+        while lake.sql("dev", count).await != "1" {}
+        let pid = std::fs::read_to_string(&pid_file).unwrap();
+        let pid = pid.lines().next().unwrap().to_owned();
+        let killed = std::process::Command::new("kill").args(["-9", &pid]).status();
+        assert!(killed.unwrap().success());
+    };
+    let (said, ()) = timeout(Duration::from_secs(50), async { tokio::join!(session, killing) })
+        .await
+        .expect("the session ends with its compute");
+    assert!(!said.ok, "{said:?}");
+    assert_eq!(lake.sql("dev", "SELECT name FROM whose").await, "dev");
+    assert_eq!(
+        lake.sql("production", "SELECT name FROM whose").await,
+        "production"
+    );
+    let state = lake.ok("GET", "projects/shop/branches/dev", Value::Null).await;
+    assert_eq!(state["uid"], dev["uid"]);
+    lake.stop().await;
+}
