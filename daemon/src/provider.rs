@@ -42,7 +42,7 @@ pub(crate) enum ProviderError {
         in_use: usize,
         /// Those of this user that were not renewed for longest, for a person to choose from.
         idle: String,
-        source: Error,
+        source: Box<Error>,
     },
     /// The service has been making the branch for so long that nobody waits for it any more.
     #[error(
@@ -137,7 +137,7 @@ impl Provider {
     /// Asks how a creation stands whose branch is not listed as ready. Returns the branch if there is something of it.
     async fn follow(&self, id: &BranchId, creation: Creation) -> Result<Option<RemoteBranch>, ProviderError> {
         let Creation::Running(operation) = creation else {
-            return Ok(self.living(id).await?);
+            return self.living(id).await;
         };
         match self.client.operation::<Branch>(&operation).await {
             Ok(Operation {
@@ -153,12 +153,12 @@ impl Provider {
                 ..
             }) => {
                 self.begun.failed(id, Error::of_failed(&operation, error).into());
-                Ok(self.living(id).await?)
+                self.living(id).await
             }
             // Also when the service has forgotten the operation: what counts is the branch.
             Ok(_) | Err(Error::NotFound { .. }) => {
                 self.begun.made(id);
-                Ok(self.living(id).await?)
+                self.living(id).await
             }
             Err(error) => Err(error.into()),
         }

@@ -83,7 +83,7 @@ impl Reconciler {
                 outcome
             }
             Err(stop) => {
-                if memory.attempts.is_news(Some(chain(&stop))) {
+                if memory.attempts.is_news(Some(&chain(&stop))) {
                     tracing::warn!(error = chain(&stop), "a pass stopped; it is tried again");
                 }
                 let problem = match stop {
@@ -242,8 +242,9 @@ impl Reconciler {
         let observed = match provider.observe().await {
             Ok(observed) => Seen::Present(observed),
             Err(error) => {
-                tend::note_gone(view, &error);
-                Seen::Unknown(memory.attempts.look_failed(&error).message)
+                let problem = memory.attempts.look_failed(&error);
+                tend::note_gone(view, &error, &problem);
+                Seen::Unknown(problem.message)
             }
         };
         let steps = match self.plan(applying, memory, settings, &git, &observed).await? {

@@ -2,7 +2,7 @@
 //! the branch as ready as it is.
 
 use crate::attempts::problem;
-use crate::board::{Ownership, RepositoryView, WorktreeView};
+use crate::board::{Ownership, Problem, RepositoryView, WorktreeView};
 use crate::credentials::{Freshness, Minted, Target};
 use crate::env_writer::{self, EnvFile};
 use crate::provider::{Provider, ProviderError};
@@ -76,14 +76,14 @@ pub(crate) async fn tend(
 }
 
 /// Takes down every branch of a project that the service says is not there. What could not be looked at stays as it was.
-pub(crate) fn note_gone(view: &mut RepositoryView, error: &ProviderError) {
+pub(crate) fn note_gone(view: &mut RepositoryView, error: &ProviderError, told: &Problem) {
     if !matches!(error, ProviderError::Service(Error::NotFound { .. })) {
         return;
     }
     for worktree in &mut view.worktrees {
         worktree.standing = Standing::Blocked;
         worktree.target = None;
-        worktree.problem = Some(problem(error));
+        worktree.problem = Some(told.clone());
         worktree.why = "its project is gone".into();
     }
 }

@@ -88,11 +88,16 @@ async fn ck_04_before_a_certificate_is_valid_the_service_is_out_of_reach_and_the
     // Whom a process trusts is settled when it starts.
     let mut again = Command::new(std::env::current_exe().unwrap());
     again
-        .args(["--exact", "tls::ck_04_before_a_certificate_is_valid_the_service_is_out_of_reach_and_the_token_stays"])
+        .args([
+            "--exact",
+            "tls::ck_04_before_a_certificate_is_valid_the_service_is_out_of_reach_and_the_token_stays",
+        ])
         .env("SSL_CERT_FILE", &file)
         .env_remove("SSL_CERT_DIR")
         .env(SERVERS, ports.join(","));
-    let output = tokio::task::spawn_blocking(move || again.output().unwrap()).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || again.output().unwrap())
+        .await
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
     let requests = [&fits, &too_new, &of_another].map(|server| server.requests.load(Ordering::Relaxed));
