@@ -9,7 +9,7 @@ use crate::provider::{Provider, ProviderError};
 use crate::reconcile::{Memory, Reconciler, blocking, is_same};
 use crate::services::chain;
 use daemon_core::config_file::Settings;
-use daemon_core::ids::BranchUid;
+use daemon_core::ids::{BranchUid, WorktreeId};
 use daemon_core::plan::Standing;
 use lakebase_api::Error;
 use std::path::Path;
@@ -31,8 +31,8 @@ pub(crate) struct Written {
     missing_since: Option<Instant>,
 }
 
-/// How long a file that we wrote must be missing before it is written again: git may be about to remove the worktree, and
-/// fails if something new appears in it.
+/// How long a file that we wrote must be missing before it is written again: git may be about to remove a linked worktree,
+/// and fails if something new appears in it.
 const MISSING_FOR: Duration = Duration::from_secs(2);
 
 /// Goes through the ready worktrees. Returns true when an endpoint is still to come.
@@ -172,6 +172,7 @@ async fn credential(
         return;
     }
     if let Some(written) = memory.written.get_mut(&worktree.id)
+        && worktree.id != WorktreeId::Main
         && stamp(&path).is_none()
     {
         let since = *written.missing_since.get_or_insert_with(Instant::now);
