@@ -467,3 +467,76 @@ fn word(action: &Action, is_made: bool) -> &'static str {
         Action::GiveBack => "given back",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::begun::Begun;
+    use crate::ledger::RepositoryRow;
+    use daemon_core::ids::{BranchUid, GitRef, ProjectId};
+    use lakebase_api::{Client, ProjectName, TokenSource, Workspace};
+
+    /// Nobody is asked in these tests.
+    fn provider() -> Arc<Provider> {
+        let workspace = Workspace {
+            origin: "http://127.0.0.1:9".parse().expect("an origin"),
+            token: "dapi".to_owned().into(),
+            source: TokenSource::Environment,
+        };
+        Arc::new(Provider {
+            client: Client::new(workspace).expect("a client"),
+            project: ProjectName::new("shop").expect("a name"),
+            origin: "local".into(),
+            user_name: "jane@example.com".into(),
+            ca_file: None,
+            begun: Begun::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn ck_02_when_the_clock_was_set_every_grace_begins_anew() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let (repository, provider) = (RepositoryId::new("r"), provider());
+        let row = RepositoryRow {
+            id: repository.clone(),
+            common_dir: "/r".into(),
+            device: 1,
+            inode: 1,
+            last_config: None,
+        };
+        ledger.register(&row, clock::now()).await?;
+        let place = Place {
+            origin: "local".into(),
+            project: ProjectId::new("shop"),
+        };
+        let mut applying = Applying {
+            ledger: &ledger,
+            provider: &provider,
+            repository: &repository,
+            place: &place,
+            records: vec![],
+        };
+        for (name, reap_after) in [("gone", Some(clock::now())), ("there", None)] {
+            let slot = Slot::Ref(GitRef::new(format!("refs/heads/{name}")));
+            let record = Record {
+                uid: Some(BranchUid::new(name)),
+                reap_after,
+                ..applying.new_record(&slot, &BranchId::new(name), RecordState::Owned)
+            };
+            ledger.save(&repository, &record).await?;
+        }
+        applying.records = ledger.records(&repository, &place).await?;
+        let in_grace = |applying: &Applying<'_>| {
+            applying
+                .records
+                .iter()
+                .filter(|record| record.reap_after.is_some())
+                .count()
+        };
+        assert_eq!(in_grace(&applying), 1);
+        restart_graces(&mut applying).await?;
+        assert_eq!(in_grace(&applying), 0);
+        assert_eq!(ledger.records(&repository, &place).await?, applying.records);
+        Ok(())
+    }
+}

@@ -18,6 +18,9 @@ const PERSON_PAUSE: Duration = Duration::from_mins(5);
 /// A person who signs in is noticed within this, and a token that is not accepted is not tried more often.
 pub(crate) const SIGN_IN_PAUSE: Duration = Duration::from_mins(1);
 
+/// A project that is gone is looked for this often.
+const GONE_PAUSE: Duration = Duration::from_mins(1);
+
 /// What failed lately, and until when it is left alone.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
@@ -74,8 +77,13 @@ impl Attempts {
 
     /// Notes that the service could not be looked at.
     pub(crate) fn look_failed(&mut self, error: &ProviderError) -> Problem {
-        let problem = problem(error);
-        self.look = Some((problem.clone(), pause_asked(error)));
+        let mut problem = problem(error);
+        let mut pause = pause_asked(error);
+        if matches!(error, ProviderError::Service(Error::NotFound { .. })) {
+            problem.fix = "bring the project back, or set LAKEBASE_PROJECT_ID in lakebase.config".into();
+            pause = GONE_PAUSE;
+        }
+        self.look = Some((problem.clone(), pause));
         problem
     }
 
@@ -160,7 +168,7 @@ pub(crate) fn pause_asked(error: &ProviderError) -> Duration {
             PERSON_PAUSE
         }
         ProviderError::Endless { .. } => Duration::from_mins(2),
-        ProviderError::Service(Error::Unauthenticated { .. } | Error::NotFound { .. }) => SIGN_IN_PAUSE,
+        ProviderError::Service(Error::Unauthenticated { .. }) => SIGN_IN_PAUSE,
         ProviderError::Service(error) => error.retry_after().unwrap_or_default().min(LONGEST_ASKED),
         ProviderError::Odd(_) | ProviderError::MustStay { .. } => Duration::ZERO,
     }
@@ -186,9 +194,6 @@ pub(crate) fn service_fix(error: &Error) -> &'static str {
             "sign in again: put a new token into the profile (see LAKEBASE_PROFILE in lakebase.config); the daemon reads it by itself"
         }
         Error::PermissionDenied { .. } => "ask for CAN MANAGE on the project",
-        Error::NotFound { .. } => {
-            "bring it back in the workspace, or see LAKEBASE_PROJECT_ID in lakebase.config"
-        }
         _ => BY_ITSELF,
     }
 }

@@ -153,12 +153,12 @@ impl Provider {
                 ..
             }) => {
                 self.begun.failed(id, Error::of_failed(&operation, error).into());
-                Ok(self.living(id).await?)
+                self.living(id).await
             }
             // Also when the service has forgotten the operation: what counts is the branch.
             Ok(_) | Err(Error::NotFound { .. }) => {
                 self.begun.made(id);
-                Ok(self.living(id).await?)
+                self.living(id).await
             }
             Err(error) => Err(error.into()),
         }

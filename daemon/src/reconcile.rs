@@ -278,8 +278,9 @@ impl Reconciler {
         let observed = match provider.observe().await {
             Ok(observed) => Seen::Present(observed),
             Err(error) => {
-                tend::note_gone(view, &error);
-                Seen::Unknown(memory.attempts.look_failed(&error).message)
+                let problem = memory.attempts.look_failed(&error);
+                tend::note_gone(view, &error, &problem);
+                Seen::Unknown(problem.message)
             }
         };
         let steps = match self

@@ -2,14 +2,14 @@
 //! the branch as ready as it is.
 
 use crate::attempts::problem;
-use crate::board::{Ownership, RepositoryView, WorktreeView};
+use crate::board::{Ownership, Problem, RepositoryView, WorktreeView};
 use crate::credentials::{Freshness, Minted, Target};
 use crate::env_writer::{self, EnvFile};
 use crate::provider::{Provider, ProviderError};
 use crate::reconcile::{Memory, Reconciler, blocking, is_same};
 use crate::services::chain;
 use daemon_core::config_file::Settings;
-use daemon_core::ids::BranchUid;
+use daemon_core::ids::{BranchUid, WorktreeId};
 use daemon_core::plan::Standing;
 use lakebase_api::Error;
 use std::path::Path;
@@ -31,8 +31,8 @@ pub(crate) struct Written {
     missing_since: Option<Instant>,
 }
 
-/// How long a file that we wrote must be missing before it is written again: git may be about to remove the worktree, and
-/// fails if something new appears in it.
+/// How long a file that we wrote must be missing before it is written again: git may be about to remove a linked worktree,
+/// which takes long when it holds much, and fails if something new appears in it.
 const MISSING_FOR: Duration = Duration::from_secs(20);
 
 /// Goes through the ready worktrees. Returns true when an endpoint is still to come.
@@ -76,14 +76,14 @@ pub(crate) async fn tend(
 }
 
 /// Takes down every branch of a project that the service says is not there. What could not be looked at stays as it was.
-pub(crate) fn note_gone(view: &mut RepositoryView, error: &ProviderError) {
+pub(crate) fn note_gone(view: &mut RepositoryView, error: &ProviderError, told: &Problem) {
     if !matches!(error, ProviderError::Service(Error::NotFound { .. })) {
         return;
     }
     for worktree in &mut view.worktrees {
         worktree.standing = Standing::Blocked;
         worktree.target = None;
-        worktree.problem = Some(problem(error));
+        worktree.problem = Some(told.clone());
         worktree.why = "its project is gone".into();
     }
 }
@@ -172,6 +172,7 @@ async fn credential(
         return;
     }
     if let Some(written) = memory.written.get_mut(&worktree.id)
+        && worktree.id != WorktreeId::Main
         && stamp(&path).is_none()
     {
         let since = *written.missing_since.get_or_insert_with(Instant::now);

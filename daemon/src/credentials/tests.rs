@@ -44,7 +44,7 @@ struct Bench {
     mint: Mint,
     credentials: Arc<Credentials>,
     target: Target,
-    _server: MockServer,
+    server: MockServer,
 }
 
 impl Bench {
@@ -66,7 +66,7 @@ impl Bench {
             }),
             mint,
             target,
-            _server: server,
+            server,
         }
     }
 
@@ -131,6 +131,10 @@ fn target(provider: Arc<Provider>) -> Target {
     }
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is compared with what may not be there"
+)]
 fn password(number: usize) -> Option<String> {
     Some(format!("password {number}"))
 }
@@ -258,6 +262,6 @@ async fn cp_20_a_new_token_is_not_kept_waiting_by_the_failures_of_the_old_one() 
     assert_eq!(bench.fetch(Freshness::Usable).await, None);
     assert_eq!(bench.asked(), 1, "at most one attempt a minute");
     bench.answers(200);
-    bench.target.provider = provider(&bench._server);
+    bench.target.provider = provider(&bench.server);
     assert_eq!(bench.fetch(Freshness::Usable).await, password(1));
 }

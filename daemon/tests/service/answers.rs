@@ -8,6 +8,8 @@ use serde_json::json;
 use std::fs;
 use std::time::Duration;
 
+type Change = fn(&mut serde_json::Value);
+
 const LIST: &str = "projects/shop/branches";
 
 /// While lists are answered so, a worktree goes and another one comes: nothing is done about either, what is cached is
@@ -181,7 +183,7 @@ async fn cp_09_a_branch_of_which_too_little_is_known_is_not_deleted() {
     let id = "jane-doe-main-worktree-abc";
     rig.add("abc");
     rig.world.branch(&rig.world.path("abc")).await;
-    let strip = |change: fn(&mut serde_json::Value)| {
+    let strip = |change: Change| {
         edit(move |answer| match answer["branches"].as_array_mut() {
             Some(branches) => branches
                 .iter_mut()
@@ -191,7 +193,7 @@ async fn cp_09_a_branch_of_which_too_little_is_known_is_not_deleted() {
         })
     };
     let mark = rig.proxy.mark();
-    let changes: [(&str, fn(&mut serde_json::Value)); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("a new state", |branch| {
             branch["status"]["current_state"] = json!("HIBERNATING");
         }),

@@ -11,8 +11,9 @@ const FOREIGN: [&str; 2] = ["bob-main", "jane-doe-of-another-machine"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_a_third_of_all_requests_failing_each_worktree_gets_its_branch_and_no_other_is_touched() {
-    let seed: u64 = std::process::id().into();
-    eprintln!("seed {seed}");
+    let given = std::env::var("LAKEBASE_TEST_SEED").ok();
+    let seed = given.map_or(std::process::id().into(), |text| text.parse().expect("a number"));
+    eprintln!("seed {seed}; have it again with LAKEBASE_TEST_SEED={seed}");
     let mut rig = Rig::new(Limits {
         unarchived_branches: 40,
         ..Limits::default()

@@ -250,69 +250,34 @@ struct Request {
 }
 
 impl Shared {
-    /// A client that goes away in the middle is nobody's mistake, so nothing here fails.
     async fn serve(self: Arc<Self>, mut socket: TcpStream) {
-        let Some(request) = read_request(&mut socket).await else {
+        let Some(mut request) = read_request(&mut socket).await else {
             return;
         };
         let index = self.note(&request);
-        if request.token != *self.token.lock().expect("no panic") {
-            let Fault::Answer(reply) = error(401, "UNAUTHENTICATED", "the token is not accepted") else {
-                unreachable!("it is an answer")
-            };
-            drop(socket.write_all(&reply.bytes()).await);
-            return;
-        }
-        let fault = self.fault(&request);
-        if let Some(Fault::Hold(gate)) = fault.as_deref() {
-            gate.acquire().await.expect("open").forget();
-        }
-        let (request, reply) = match fault.as_deref() {
-            Some(Fault::Answer(reply)) => {
-                drop(socket.write_all(&reply.bytes()).await);
-                return;
-            }
-            Some(Fault::Refuse) => return reset(&socket),
-            Some(Fault::Skew(ahead)) => {
-                let request = Request {
-                    body: shifted(&request.body, -*ahead),
-                    ..request
-                };
-                let reply = self.forward(&request).await;
-                (request, reply)
-            }
-            _ => {
-                let reply = self.forward(&request).await;
-                (request, reply)
-            }
-        };
-        self.seen.lock().expect("no panic")[index].reached = true;
-        let Some(mut reply) = reply else {
-            return reset(&socket);
+        let is_accepted = request.token == *self.token.lock().expect("no panic");
+        let fault = if is_accepted {
+            self.fault(&request)
+        } else {
+            Some(Arc::new(error(
+                401,
+                "UNAUTHENTICATED",
+                "the token is not accepted",
+            )))
         };
         match fault.as_deref() {
-            Some(Fault::Lose) => return reset(&socket),
-            Some(Fault::Cut) => {
-                let bytes = reply.bytes();
-                let end = bytes.len() - reply.body.len() / 2;
-                drop(socket.write_all(&bytes[..end]).await);
-                return reset(&socket);
-            }
-            Some(Fault::Drip) => return drip(&mut socket, &reply).await,
-            Some(Fault::Edit(change)) => {
-                let mut body = serde_json::from_str(&reply.body).expect("JSON");
-                change(&mut body);
-                reply.body = body.to_string();
-            }
-            Some(Fault::Rewrite(change)) => reply.body = change(reply.body),
-            Some(Fault::Skew(ahead)) => {
-                reply.body = shifted(&reply.body, *ahead);
-                reply.date(*ahead);
-            }
-            Some(Fault::Date(ahead)) => reply.date(*ahead),
+            Some(Fault::Answer(reply)) => return send(&mut socket, &reply.bytes()).await,
+            Some(Fault::Refuse) => return reset(&socket),
+            Some(Fault::Hold(gate)) => gate.acquire().await.expect("open").forget(),
+            Some(Fault::Skew(ahead)) => request.body = shifted(&request.body, -*ahead),
             _ => {}
         }
-        drop((socket.write_all(&reply.bytes()).await, request));
+        let reply = self.forward(&request).await;
+        self.seen.lock().expect("no panic")[index].reached = true;
+        match reply {
+            Some(reply) => deliver(&mut socket, reply, fault.as_deref()).await,
+            None => reset(&socket),
+        }
     }
 
     fn note(&self, request: &Request) -> usize {
@@ -427,16 +392,14 @@ impl Reply {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        let mut text = format!("HTTP/1.1 {} X\r\n", self.status);
-        for (name, value) in &self.head {
-            text += &format!("{name}: {value}\r\n");
-        }
-        text += &format!(
-            "content-length: {}\r\nconnection: close\r\n\r\n{}",
-            self.body.len(),
-            self.body
-        );
-        text.into_bytes()
+        let fields = self
+            .head
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"));
+        let (status, length, fields) = (self.status, self.body.len(), fields.collect::<String>());
+        let head =
+            format!("HTTP/1.1 {status} X\r\n{fields}content-length: {length}\r\nconnection: close\r\n\r\n");
+        (head + &self.body).into_bytes()
     }
 }
 
@@ -482,6 +445,38 @@ fn fields<'a>(lines: impl Iterator<Item = &'a str>) -> BTreeMap<String, String> 
         .collect()
 }
 
+/// Hands an answer of the service on, or what becomes of it.
+async fn deliver(socket: &mut TcpStream, mut reply: Reply, fault: Option<&Fault>) {
+    match fault {
+        Some(Fault::Lose) => return reset(socket),
+        Some(Fault::Cut) => {
+            let bytes = reply.bytes();
+            let end = bytes.len() - reply.body.len() / 2;
+            send(socket, &bytes[..end]).await;
+            return reset(socket);
+        }
+        Some(Fault::Drip) => return drip(socket, &reply).await,
+        Some(Fault::Edit(change)) => {
+            let mut body = serde_json::from_str(&reply.body).expect("JSON");
+            change(&mut body);
+            reply.body = body.to_string();
+        }
+        Some(Fault::Rewrite(change)) => reply.body = change(reply.body),
+        Some(Fault::Skew(ahead)) => {
+            reply.body = shifted(&reply.body, *ahead);
+            reply.date(*ahead);
+        }
+        Some(Fault::Date(ahead)) => reply.date(*ahead),
+        Some(Fault::Answer(_) | Fault::Refuse | Fault::Hold(_)) | None => {}
+    }
+    send(socket, &reply.bytes()).await;
+}
+
+/// A client that goes away in the middle is nobody's mistake.
+async fn send(socket: &mut TcpStream, bytes: &[u8]) {
+    drop(socket.write_all(bytes).await);
+}
+
 /// Ends a connection the hard way.
 fn reset(socket: &TcpStream) {
     drop(socket.set_zero_linger());
@@ -490,7 +485,7 @@ fn reset(socket: &TcpStream) {
 async fn drip(socket: &mut TcpStream, reply: &Reply) {
     let bytes = reply.bytes();
     let head = bytes.len() - reply.body.len();
-    drop(socket.write_all(&bytes[..head]).await);
+    send(socket, &bytes[..head]).await;
     for byte in &bytes[head..] {
         if socket.write_all(&[*byte]).await.is_err() {
             return;

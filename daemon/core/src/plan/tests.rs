@@ -386,6 +386,40 @@ fn cp_21_a_branch_made_seconds_ago_is_not_made_twice_because_the_list_lags() {
 }
 
 #[test]
+fn cp_09_a_branch_without_a_uid_is_nobodys_until_it_has_one() {
+    let intent = record(main_slot(), "jane-main", RecordState::Intent);
+    let promised = RemoteBranch {
+        uid: None,
+        state: RemoteState::Transitional("INIT".into()),
+        ..remote("jane-main", Some("production"), None)
+    };
+    let world = World::new(vec![main_worktree()], vec![promised], vec![intent]);
+    assert_eq!(world.doings(), Vec::<String>::new());
+    assert_eq!(world.why(&main_slot()), Why::NotReadyYet("INIT".into()));
+}
+
+#[test]
+fn cp_17_idle_longest_are_those_of_the_user_that_expire_first() {
+    let branches = [
+        remote("jane-late", Some("production"), Some(at(3))),
+        remote("jane-first", Some("production"), Some(at(1))),
+        remote("jane-parent", Some("production"), Some(at(0))),
+        remote("jane-child", Some("jane-parent"), Some(at(2))),
+        remote("jane-held", Some("production"), None),
+        remote("janet-main", Some("production"), Some(at(0))),
+        remote("production", None, None),
+    ];
+    let observed = Observed {
+        branches: branches.into_iter().map(|b| (b.id.clone(), b)).collect(),
+    };
+    let idle = |count| {
+        let idle = observed.idle_longest(&naming::prefix(USER), count);
+        idle.into_iter().map(BranchId::as_str).collect::<Vec<_>>()
+    };
+    assert_eq!(idle(2), ["jane-first", "jane-child"]);
+    assert_eq!(idle(9), ["jane-first", "jane-child", "jane-late"]);
+}
+
 fn ck_02_a_clock_that_was_set_back_does_not_make_a_lost_branch_young_for_a_year() {
     let (_, record) = owned_main(None);
     let mut world = World::new(vec![main_worktree()], vec![], vec![record]);
