@@ -392,9 +392,9 @@ impl Pass<'_> {
         let made = match self.ask(|world| world.service(repository).create(branch, source, ttl, maker)) {
             Err(Stop::Service(Refused::AlreadyExists)) => self.holder_of(&intent, is_first)?,
             made => {
-                let made = made?;
+                // From here on it may be our own again that is not to be seen.
                 self.memory().unseen.remove(branch);
-                made
+                made?
             }
         };
         match made {
