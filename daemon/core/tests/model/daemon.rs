@@ -57,6 +57,7 @@ pub(crate) fn pass(world: &mut World, repository: usize, weather: &Weather) {
         sub_step: 0,
         records: vec![],
         locked: BTreeSet::new(),
+        is_still: false,
         planned: Observed::default(),
     };
     if let Err(Stop::Crash) = pass.run() {
@@ -73,6 +74,8 @@ struct Pass<'a> {
     sub_step: u32,
     records: Vec<Record>,
     locked: BTreeSet<Slot>,
+    /// Nobody else does anything just now.
+    is_still: bool,
     /// The branches as the plan saw them.
     planned: Observed,
 }
@@ -182,7 +185,7 @@ impl Pass<'_> {
         let now = self.sub_step;
         self.sub_step += 1;
         for (at, mischief) in &self.weather.mischief {
-            if *at == now && can_strike(*mischief) {
+            if *at == now && !self.is_still && can_strike(*mischief) {
                 self.world.suffer(self.origin, *mischief);
             }
         }
@@ -392,9 +395,9 @@ impl Pass<'_> {
         let made = match self.ask(|world| world.service(repository).create(branch, source, ttl, maker)) {
             Err(Stop::Service(Refused::AlreadyExists)) => self.holder_of(&intent, is_first)?,
             made => {
-                let made = made?;
+                // From here on it may be our own again that is not to be seen.
                 self.memory().unseen.remove(branch);
-                made
+                made?
             }
         };
         match made {
@@ -491,12 +494,21 @@ impl Pass<'_> {
     }
 
     fn hold(&mut self, slot: &Slot) -> Result<(), Stop> {
-        let (repository, record) = (self.repository, self.record(slot)?);
+        let record = self.record(slot)?;
         self.read_before_move(&record, None)?;
+        // Whoever takes the expiration off in this very moment cannot be told from us.
+        self.is_still = true;
+        let held = self.hold_now(slot, &record.branch);
+        self.is_still = false;
+        held
+    }
+
+    fn hold_now(&mut self, slot: &Slot, branch: &BranchId) -> Result<(), Stop> {
+        let repository = self.repository;
         if !self.has(Mutant::HeldUnwritten) {
             self.change(slot, |record| record.lease_held = true)?;
         }
-        self.ask_at_once(|world| world.service(repository).hold(&record.branch))
+        self.ask(|world| world.service(repository).hold(branch))
     }
 
     fn read_before_move(&mut self, record: &Record, to: Option<Timestamp>) -> Result<(), Stop> {
