@@ -101,6 +101,7 @@ test("a small screen shows everything, and nothing beside itself", async () => {
   await expectAccessible(page);
   await screenshot(page, "product-small", true);
   await page.goto(`${shop.url}/`);
+  await expect.poll(() => page.getByRole("article").count()).toBe(6);
   await scrollThrough(page);
   await screenshot(page, "home-small", true);
 });

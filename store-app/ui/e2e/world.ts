@@ -124,5 +124,6 @@ export async function scrollThrough(page: Page): Promise<void> {
       await image.decode();
     }
     window.scrollTo({ top: 0, behavior: "instant" });
+    await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
   });
 }

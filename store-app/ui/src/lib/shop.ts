@@ -64,7 +64,8 @@ export function until(time: string, now: number): string {
 
 /** A hue for a branch, so that two windows are told apart at a glance. */
 export function hueOf(name: string): number {
-  let hash = 0;
-  for (const letter of name) hash = (hash * 31 + (letter.codePointAt(0) ?? 0)) % 3600;
-  return hash % 360;
+  // FNV-1a: names that are alike get hues that are not.
+  let hash = 0x811c9dc5;
+  for (const letter of name) hash = Math.imul(hash ^ (letter.codePointAt(0) ?? 0), 0x01000193);
+  return (hash >>> 0) % 360;
 }

@@ -59,7 +59,8 @@ function Choice({ category, name = "", children }: ChoiceProps) {
     <Link
       to="/products"
       search={{ category }}
-      aria-current={chosen ? "true" : undefined}
+      // Tells the browser, too, which one is chosen; without a filter none of the others is.
+      activeOptions={{ exact: true, explicitUndefined: true }}
       className={cn(
         "block rounded-full border border-stone-700 px-4 py-1.5 text-sm font-medium text-stone-200 transition-colors hover:border-stone-400",
         chosen && ["text-stone-950", CHOSEN[tradeOf(name)]],
