@@ -290,7 +290,7 @@ mod tests {
         let (mut password, mut user, mut later) = (message(), message(), message());
         password.password = "other".into();
         user.user = "joe@example.com".into();
-        later.branch.as_mut().expect("set above").expire_time = Some(Default::default());
+        later.branch.as_mut().expect("set above").expire_time = Some(prost_types::Timestamp::default());
         assert!(first.same_login(&read(message())));
         assert!(first.same_login(&read(later)));
         assert!(!first.same_login(&read(password)));

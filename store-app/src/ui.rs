@@ -82,8 +82,8 @@ fn send(path: &str, file: EmbeddedFile, held: Option<&str>) -> Response {
 /// Names the content. Weak, for what is sent may be compressed.
 fn tag(file: &EmbeddedFile) -> String {
     let hash = file.metadata.sha256_hash();
-    let hex: String = hash.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-    format!("W/\"{hex}\"")
+    let enough = hash.first_chunk::<16>().copied().unwrap_or_default();
+    format!("W/\"{:032x}\"", u128::from_be_bytes(enough))
 }
 
 /// Returns whether one of the tags in `If-None-Match` is this one.
@@ -109,12 +109,12 @@ mod tests {
     #[folder = "tests/ui"]
     struct Sample;
 
-    fn ask(method: Method, path: &'static str, headers: &[(header::HeaderName, &str)]) -> Response {
+    fn ask(method: &Method, path: &'static str, headers: &[(header::HeaderName, &str)]) -> Response {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).expect("text")))
             .collect();
-        answer::<Sample>(&method, &Uri::from_static(path), &headers)
+        answer::<Sample>(method, &Uri::from_static(path), &headers)
     }
 
     fn header_of<'a>(response: &'a Response, name: &header::HeaderName) -> &'a str {
@@ -131,7 +131,7 @@ mod tests {
             ("/assets/index-1a2b3c4d.js", FOR_EVER, "text/javascript"),
             ("/images/brick.svg", FOR_AN_HOUR, "image/svg+xml"),
         ] {
-            let response = ask(Method::GET, path, &[]);
+            let response = ask(&Method::GET, path, &[]);
             assert_eq!(response.status(), StatusCode::OK, "{path}");
             assert_eq!(header_of(&response, &header::CACHE_CONTROL), lifetime, "{path}");
             assert_eq!(header_of(&response, &header::CONTENT_TYPE), kind, "{path}");
@@ -140,18 +140,18 @@ mod tests {
 
     #[test]
     fn what_the_browser_holds_is_not_sent_again() {
-        let first = ask(Method::GET, "/images/brick.svg", &[]);
+        let first = ask(&Method::GET, "/images/brick.svg", &[]);
         let tag = header_of(&first, &header::ETAG).to_owned();
         let held = format!("\"other\", {tag}");
         let again = ask(
-            Method::GET,
+            &Method::GET,
             "/images/brick.svg",
             &[(header::IF_NONE_MATCH, &held)],
         );
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
         assert_eq!(header_of(&again, &header::ETAG), tag);
         let changed = ask(
-            Method::GET,
+            &Method::GET,
             "/images/brick.svg",
             &[(header::IF_NONE_MATCH, "\"other\"")],
         );
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_person_gets_the_page_at_every_address_but_the_apis() {
-        let page = ask(Method::GET, "/products/7", &[PERSON]);
+        let page = ask(&Method::GET, "/products/7", &[PERSON]);
         assert_eq!(page.status(), StatusCode::OK);
         assert!(header_of(&page, &header::CONTENT_SECURITY_POLICY).contains("default-src 'self'"));
         for (path, headers) in [
@@ -170,7 +170,7 @@ mod tests {
             ("/../Cargo.toml", &[]),
         ] {
             assert_eq!(
-                ask(Method::GET, path, headers).status(),
+                ask(&Method::GET, path, headers).status(),
                 StatusCode::NOT_FOUND,
                 "{path}"
             );
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn files_are_read_only() {
-        let answer = ask(Method::POST, "/index.html", &[PERSON]);
+        let answer = ask(&Method::POST, "/index.html", &[PERSON]);
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }
