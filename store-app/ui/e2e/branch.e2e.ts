@@ -1,6 +1,14 @@
 /** Whose data is shown: the badge, two worktrees side by side, another password, another branch. */
 import { afterAll, expect, test } from "vitest";
-import { browse, expectAccessible, screenshot, scrollThrough, settled, Worktree } from "./world";
+import {
+  browse,
+  expectAccessible,
+  figure,
+  screenshot,
+  scrollThrough,
+  settled,
+  Worktree,
+} from "./world";
 
 const shop = new Worktree("shop");
 const one = new Worktree("agent-one");
@@ -76,6 +84,35 @@ test("a new password shows in the badge, and the shop goes on", async () => {
     .toBe(`${before + 1}`);
   await page.reload();
   await expect.poll(() => page.getByRole("article").count()).toBe(13);
+});
+
+test("twenty new passwords under load fail no request", async () => {
+  const before = (await two.branch()).credential;
+  let rotating = true;
+  const failed: string[] = [];
+  const side = async () => {
+    let answered = 0;
+    for (; rotating; answered++) {
+      const answer = await fetch(`${two.url}/api/products`);
+      if (!answer.ok) failed.push(await answer.text());
+      else await answer.arrayBuffer();
+    }
+    return answered;
+  };
+  const began = performance.now();
+  const sides = [side(), side(), side(), side()];
+  for (let count = 0; count < 20; count++) await two.start("lakebase", "env", "--rotate");
+  await expect.poll(async () => (await two.branch()).credential).toBe(before + 20);
+  rotating = false;
+  const requests = (await Promise.all(sides)).reduce((sum, count) => sum + count);
+  const seconds = (performance.now() - began) / 1000;
+  figure("requests while twenty passwords were replaced", {
+    requests,
+    seconds,
+    failed: failed.length,
+  });
+  expect(failed).toEqual([]);
+  expect(requests).toBeGreaterThan(20);
 });
 
 test("git checkout moves the shop that is open to the other branch", async () => {

@@ -1,8 +1,9 @@
 /** The stores that run, the browser that looks at them, and what no page may do. */
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import type { AxeResults } from "axe-core";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from "vitest";
@@ -28,6 +29,11 @@ export class Worktree {
 
   run(program: string, ...args: string[]): string {
     return execFileSync(program, args, { cwd: this.path, encoding: "utf8" }).trim();
+  }
+
+  /** The same, while other things go on. */
+  async start(program: string, ...args: string[]): Promise<void> {
+    await promisify(execFile)(program, args, { cwd: this.path });
   }
 
   sql(statement: string): string {
@@ -114,6 +120,11 @@ export async function settled(page: Page): Promise<void> {
 export async function screenshot(page: Page, name: string, fullPage = false): Promise<void> {
   await settled(page);
   await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage });
+}
+
+/** Keeps what was measured, one line for each. */
+export function figure(what: string, value: unknown): void {
+  appendFileSync(join(screenshots, "figures.jsonl"), `${JSON.stringify({ what, value })}\n`);
 }
 
 /** Looks at all that is further down, so that it is loaded. */
