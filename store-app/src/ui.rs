@@ -45,12 +45,12 @@ fn answer<Files: RustEmbed>(method: &Method, uri: &Uri, headers: &HeaderMap) -> 
     let may_be_page =
         !path.starts_with("api/") && asks(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"));
     let found = match Files::get(path) {
-        _ if method != Method::GET && method != Method::HEAD => return Error::Method.into_response(),
         Some(file) => Some((path, file)),
         None if path.is_empty() || may_be_page => Files::get(INDEX).map(|file| (INDEX, file)),
         None => None,
     };
     match found {
+        Some(_) if method != Method::GET && method != Method::HEAD => Error::Method.into_response(),
         Some((path, file)) => send(path, file, asks(header::IF_NONE_MATCH)),
         None => Error::NoRoute.into_response(),
     }
@@ -181,5 +181,7 @@ mod tests {
     fn files_are_read_only() {
         let answer = ask(&Method::POST, "/index.html", &[PERSON]);
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let nothing = ask(&Method::POST, "/api/nothing", &[PERSON]);
+        assert_eq!(nothing.status(), StatusCode::NOT_FOUND);
     }
 }
