@@ -1,5 +1,6 @@
-//! Rebuilds the crate when a migration changes: they are embedded in the program.
+//! Rebuilds the crate when what is embedded in the program changes: a migration, or the built front end.
 
 fn main() {
     println!("cargo:rerun-if-changed=../migrations");
+    println!("cargo:rerun-if-changed=dist");
 }

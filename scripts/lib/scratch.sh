@@ -41,3 +41,12 @@ wait_for() {
     sleep 0.02
   done
 }
+
+# Starts the store of a worktree and waits until it has its database.
+start_store() { # worktree
+  local log="$scratch/store-$1.log"
+  (cd "$scratch/$1" && exec store-app serve --addr 127.0.0.1:0 >"$log" 2>&1) &
+  wait_for 30 "the store in $1" grep -q '^listening on ' "$log"
+  wait_for 30 "the store's database in $1" curl -sf "$(store_url "$1")/api/health/ready"
+}
+store_url() { sed -nE 's/^listening on //p' "$scratch/store-$1.log"; }

@@ -1,16 +1,21 @@
 //! What is sold: categories and products, their rows, queries and handlers. The only file that knows the shop's tables.
 
 use crate::db::Database;
-use crate::error::{Error, Path, Query};
+use crate::error::{Away, Error, NoSuchThing, Path, Query, Refused};
+use axum::Json;
 use axum::extract::State;
-use axum::routing::get;
-use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, PgConnection};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// How many products a list has at most, and if nobody says.
+const LIMIT: i64 = 100;
 
 /// A heading in the shop.
-#[derive(Debug, Serialize, FromRow)]
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 pub(crate) struct Category {
     id: i64,
     pub(crate) name: String,
@@ -19,12 +24,13 @@ pub(crate) struct Category {
 }
 
 /// A product as lists show it.
-#[derive(Debug, Serialize, FromRow)]
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 pub(crate) struct Product {
     pub(crate) id: i64,
     pub(crate) name: String,
     pub(crate) description: String,
-    /// Text, so that no reader makes a binary fraction of it.
+    /// US dollars; text, so that no reader makes a binary fraction of it.
+    #[schema(example = "49.99")]
     pub(crate) price: String,
     image_url: String,
     category_id: i64,
@@ -33,11 +39,13 @@ pub(crate) struct Product {
 }
 
 /// A product with all that belongs to it.
-#[derive(Debug, Serialize, FromRow)]
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 struct ProductDetail {
     id: i64,
     name: String,
     description: String,
+    /// US dollars, as text.
+    #[schema(example = "49.99")]
     price: String,
     image_url: String,
     created_at: DateTime<Utc>,
@@ -48,7 +56,8 @@ struct ProductDetail {
     inventory: Inventory,
 }
 
-#[derive(Debug, Serialize, FromRow)]
+/// The heading over a product.
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 struct CategoryOfProduct {
     #[sqlx(rename = "category_id")]
     id: i64,
@@ -59,32 +68,85 @@ struct CategoryOfProduct {
 }
 
 /// How many are left; none, if nobody ever counted.
-#[derive(Debug, Serialize, FromRow)]
+#[derive(Debug, Serialize, FromRow, ToSchema)]
 struct Inventory {
     quantity: i32,
     #[sqlx(rename = "counted_at")]
     updated_at: Option<DateTime<Utc>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ProductFilter {
+    /// Only this category.
     category_id: Option<i64>,
+    /// At most so many.
+    #[param(minimum = 1, maximum = 100, default = 100)]
+    limit: Option<i64>,
+    /// Not the first so many.
+    #[param(minimum = 0, default = 0)]
+    offset: Option<i64>,
+}
+
+/// A part of a list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slice {
+    limit: i64,
+    offset: i64,
+}
+
+impl Slice {
+    /// The beginning of a list.
+    pub(crate) const FIRST: Self = Self {
+        limit: LIMIT,
+        offset: 0,
+    };
+}
+
+impl ProductFilter {
+    fn slice(&self) -> Result<Slice, Error> {
+        let (limit, offset) = (self.limit.unwrap_or(LIMIT), self.offset.unwrap_or(0));
+        if !(1..=LIMIT).contains(&limit) {
+            return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT}")));
+        }
+        if offset < 0 {
+            return Err(Error::Invalid("offset must not be negative".to_owned()));
+        }
+        Ok(Slice { limit, offset })
+    }
 }
 
 /// The routes of the catalogue.
-pub(crate) fn router() -> Router<Database> {
-    Router::new()
-        .route("/categories", get(list_categories))
-        .route("/categories/{id}", get(category_by_id))
-        .route("/products", get(list_products))
-        .route("/products/{id}", get(product_by_id))
+pub(crate) fn router() -> OpenApiRouter<Database> {
+    OpenApiRouter::new()
+        .routes(routes!(list_categories))
+        .routes(routes!(category_by_id))
+        .routes(routes!(list_products))
+        .routes(routes!(product_by_id))
 }
 
+/// All categories.
+#[utoipa::path(
+    get,
+    path = "/categories",
+    operation_id = "list_categories",
+    tag = "catalogue",
+    responses((status = 200, description = "In the order of their ids", body = [Category]), Away),
+)]
 async fn list_categories(State(database): State<Database>) -> Result<Json<Vec<Category>>, Error> {
     let (mut connection, _) = database.acquire().await?;
     Ok(Json(fetch_categories(&mut connection).await?))
 }
 
+/// One category.
+#[utoipa::path(
+    get,
+    path = "/categories/{id}",
+    operation_id = "get_category",
+    tag = "catalogue",
+    params(("id" = i64, Path, description = "The category's id")),
+    responses((status = 200, description = "The category", body = Category), NoSuchThing, Refused, Away),
+)]
 async fn category_by_id(
     State(database): State<Database>,
     Path(id): Path<i64>,
@@ -95,14 +157,35 @@ async fn category_by_id(
     found.map(Json).ok_or(Error::Absent { what, id })
 }
 
+/// The products of one category, or of all.
+#[utoipa::path(
+    get,
+    path = "/products",
+    operation_id = "list_products",
+    tag = "catalogue",
+    params(ProductFilter),
+    responses((status = 200, description = "In the order of their ids", body = [Product]), Refused, Away),
+)]
 async fn list_products(
     State(database): State<Database>,
     Query(filter): Query<ProductFilter>,
 ) -> Result<Json<Vec<Product>>, Error> {
+    let slice = filter.slice()?;
     let (mut connection, _) = database.acquire().await?;
-    Ok(Json(fetch_products(&mut connection, filter.category_id).await?))
+    Ok(Json(
+        fetch_products(&mut connection, filter.category_id, slice).await?,
+    ))
 }
 
+/// One product, with its category and its stock.
+#[utoipa::path(
+    get,
+    path = "/products/{id}",
+    operation_id = "get_product",
+    tag = "catalogue",
+    params(("id" = i64, Path, description = "The product's id")),
+    responses((status = 200, description = "The product", body = ProductDetail), NoSuchThing, Refused, Away),
+)]
 async fn product_by_id(
     State(database): State<Database>,
     Path(id): Path<i64>,
@@ -131,6 +214,7 @@ async fn fetch_category(connection: &mut PgConnection, id: i64) -> sqlx::Result<
 pub(crate) async fn fetch_products(
     connection: &mut PgConnection,
     category_id: Option<i64>,
+    slice: Slice,
 ) -> sqlx::Result<Vec<Product>> {
     sqlx::query_as(
         "SELECT p.id, p.name, p.description, p.price::text AS price, p.image_url, p.category_id,
@@ -139,9 +223,12 @@ pub(crate) async fn fetch_products(
          JOIN categories c ON c.id = p.category_id
          LEFT JOIN inventory i ON i.product_id = p.id
          WHERE $1::bigint IS NULL OR p.category_id = $1
-         ORDER BY p.id",
+         ORDER BY p.id
+         LIMIT $2 OFFSET $3",
     )
     .bind(category_id)
+    .bind(slice.limit)
+    .bind(slice.offset)
     .fetch_all(connection)
     .await
 }

@@ -32,6 +32,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Bring the database of this worktree up to the newest schema, and end.
     Migrate(SourceArgs),
+    /// Print the OpenAPI document, from which the front end's client is made.
+    Openapi,
 }
 
 /// Arguments of `serve`.
@@ -180,7 +182,7 @@ mod tests {
         let line = std::iter::once("store-app").chain(args.iter().copied());
         match Cli::parse_from(line).command() {
             Command::Serve(args) => args,
-            Command::Migrate(_) => panic!("expected serve"),
+            Command::Migrate(_) | Command::Openapi => panic!("expected serve"),
         }
     }
 

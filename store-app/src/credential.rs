@@ -4,18 +4,23 @@
 use crate::config::Environment;
 use chrono::{DateTime, Utc};
 use lakebase_proto::v1;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::fmt;
+use utoipa::ToSchema;
 
 /// A login to one database, and what is known of the branch behind it.
 #[derive(Clone)]
 pub struct Credential {
     /// Holds the password; its own `Debug` would show it, so this type writes its own.
     login: PgConnectOptions,
+    /// The password once more, for the options do not tell theirs; `None` from the environment.
+    password: Option<SecretString>,
     /// Resource name of the endpoint; `None` from the environment.
     pub endpoint: Option<String>,
+    /// When no new connection can be made with the password any more; `None` when nobody said.
+    pub expires_at: Option<DateTime<Utc>>,
     /// The branch that answers there; `None` when nobody said.
     pub branch: Option<Branch>,
 }
@@ -36,7 +41,7 @@ pub struct Branch {
 }
 
 /// Who made a branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ownership {
     /// The daemon did, and deletes it when its worktree is gone.
@@ -79,6 +84,12 @@ impl Credential {
         self.target() == other.target()
     }
 
+    /// Returns whether both are the same login to the same data: the daemon repeats itself when it is asked again.
+    pub fn same_login(&self, other: &Self) -> bool {
+        let password = |credential: &Self| credential.password.as_ref().map(|p| p.expose_secret().to_owned());
+        self.same_database(other) && self.user() == other.user() && password(self) == password(other)
+    }
+
     fn target(&self) -> impl PartialEq + '_ {
         (
             self.login.get_host(),
@@ -101,7 +112,9 @@ impl Credential {
         };
         Ok(Some(Self {
             login: named(login),
+            password: None,
             endpoint: None,
+            expires_at: None,
             branch: None,
         }))
     }
@@ -142,7 +155,11 @@ impl TryFrom<v1::Credential> for Credential {
         }
         Ok(Self {
             login: named(login),
+            password: Some(message.password.into()),
             endpoint: Some(message.endpoint).filter(|name| !name.is_empty()),
+            expires_at: message
+                .expire_time
+                .and_then(|time| time_of(time.seconds, time.nanos)),
             branch: message.branch.map(Branch::from),
         })
     }
@@ -155,17 +172,20 @@ impl From<v1::Branch> for Branch {
             v1::Ownership::Adopted => Ownership::Adopted,
             v1::Ownership::Unspecified => Ownership::None,
         };
-        let expires_at = message
-            .expire_time
-            .and_then(|time| DateTime::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?));
         Self {
             name: message.branch_id,
             uid: message.uid,
             source: last_segment(&message.source_branch).map(str::to_owned),
-            expires_at,
+            expires_at: message
+                .expire_time
+                .and_then(|time| time_of(time.seconds, time.nanos)),
             ownership,
         }
     }
+}
+
+fn time_of(seconds: i64, nanos: i32) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds, u32::try_from(nanos).ok()?)
 }
 
 /// Returns how to secure the connection. With a certificate authority at hand the server is always checked against it;
@@ -262,6 +282,19 @@ mod tests {
         rotated.password = "other".into();
         rotated.user = "joe@example.com".into();
         assert!(before.same_database(&read(rotated)));
+    }
+
+    #[test]
+    fn only_another_password_or_user_is_another_login() {
+        let first = read(message());
+        let (mut password, mut user, mut later) = (message(), message(), message());
+        password.password = "other".into();
+        user.user = "joe@example.com".into();
+        later.branch.as_mut().expect("set above").expire_time = Some(prost_types::Timestamp::default());
+        assert!(first.same_login(&read(message())));
+        assert!(first.same_login(&read(later)));
+        assert!(!first.same_login(&read(password)));
+        assert!(!first.same_login(&read(user)));
     }
 
     #[test]

@@ -86,6 +86,8 @@ pub struct Database {
 #[derive(Debug, Clone)]
 struct Serving {
     credential: Arc<Credential>,
+    /// Counts the logins, from 1.
+    number: u64,
     pool: PgPool,
     phase: Phase,
 }
@@ -99,7 +101,7 @@ enum Phase {
 }
 
 impl Serving {
-    fn new(credential: Arc<Credential>) -> Self {
+    fn new(credential: Arc<Credential>, number: u64) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(PATIENCE)
@@ -108,6 +110,7 @@ impl Serving {
             .connect_lazy_with(credential.login().clone());
         Self {
             credential,
+            number,
             pool,
             phase: Phase::Preparing,
         }
@@ -117,7 +120,13 @@ impl Serving {
 impl Database {
     /// Returns the credential that is in use now.
     pub fn credential(&self) -> Arc<Credential> {
-        Arc::clone(&self.serving.borrow().credential)
+        self.numbered_credential().0
+    }
+
+    /// The same, and which one it is since the store began: the first has the number 1.
+    pub(crate) fn numbered_credential(&self) -> (Arc<Credential>, u64) {
+        let serving = self.serving.borrow();
+        (Arc::clone(&serving.credential), serving.number)
     }
 
     /// Returns a connection, and the credential of the database it leads to. Waits while a branch is being prepared or a
@@ -202,7 +211,7 @@ pub(crate) struct Keeper {
 /// Returns a handle to the database of the newest credential, and the task that keeps it so.
 pub(crate) fn open(mut credentials: watch::Receiver<Arc<Credential>>) -> (Database, Keeper) {
     let first = Arc::clone(&credentials.borrow_and_update());
-    let serving = watch::Sender::new(Serving::new(first));
+    let serving = watch::Sender::new(Serving::new(first, 1));
     let database = Database {
         serving: serving.subscribe(),
     };
@@ -236,15 +245,23 @@ impl Keeper {
     }
 
     fn take_up(&self, credential: Arc<Credential>) {
-        let same = self.serving.borrow().credential.same_database(&credential);
+        let (same, number) = {
+            let serving = self.serving.borrow();
+            let repeated = serving.credential.same_login(&credential);
+            (
+                serving.credential.same_database(&credential),
+                serving.number + u64::from(!repeated),
+            )
+        };
         if same {
             self.serving.send_modify(|serving| {
                 serving.pool.set_connect_options(credential.login().clone());
                 serving.credential = credential;
+                serving.number = number;
             });
         } else {
             info!(?credential, "another database serves from now on");
-            let left = self.serving.send_replace(Serving::new(credential));
+            let left = self.serving.send_replace(Serving::new(credential, number));
             self.retired.spawn(retire(left.pool));
         }
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use std::time::Duration;
 use tower_http::request_id::RequestId;
 use tracing::{error, warn};
+use utoipa::{IntoResponses, ToSchema};
 
 /// Why a request got no answer, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -124,12 +125,35 @@ struct Problem {
     message: String,
 }
 
-#[derive(Debug, Serialize)]
-struct Document {
+/// What every failed request gets.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorDocument {
+    /// For programs: `not_found`, `invalid_argument`, `unavailable`, `timed_out`, `method_not_allowed`, `internal`.
+    #[schema(example = "not_found")]
     code: &'static str,
+    /// For people.
     message: String,
+    /// Finds the request in the log.
     request_id: String,
 }
+
+/// Nothing has this id.
+#[derive(IntoResponses)]
+#[response(status = 404)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct NoSuchThing(ErrorDocument);
+
+/// A part of the address is not what it should be.
+#[derive(IntoResponses)]
+#[response(status = 422)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct Refused(ErrorDocument);
+
+/// The database is away; the same request may work in a moment.
+#[derive(IntoResponses)]
+#[response(status = 503)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct Away(ErrorDocument);
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
@@ -158,7 +182,7 @@ pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
     let Some(Problem { code, message }) = response.extensions_mut().remove() else {
         return response;
     };
-    let document = Document {
+    let document = ErrorDocument {
         code,
         message,
         request_id,

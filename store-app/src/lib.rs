@@ -17,12 +17,15 @@ mod daemon;
 mod db;
 mod error;
 mod health;
+mod openapi;
 mod page;
 mod source;
+mod ui;
 mod user;
 
 pub use daemon::DaemonError;
 pub use db::{Database, MigrationError, migrations};
+pub use openapi::document as openapi;
 pub use source::NoCredential;
 
 use axum::Router;
@@ -39,6 +42,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 use tracing::{info, warn};
@@ -129,19 +133,13 @@ pub async fn migrate(source: Source, stop: CancellationToken) -> Result<(), RunE
 
 /// Returns the whole store as a service.
 fn app(database: Database) -> Router {
-    let api = Router::new()
-        .merge(catalog::router())
-        .merge(branch::router())
-        .merge(user::router())
-        .merge(health::router());
-    Router::new()
-        .nest("/api", api)
-        .merge(page::router())
-        .fallback(async || Error::NoRoute)
+    openapi::router()
+        .merge(ui::router())
         .method_not_allowed_fallback(async || Error::Method)
         .layer(CatchPanicLayer::custom(|_| Error::Internal(None).into_response()))
         .layer(middleware::from_fn(limit_time))
         .layer(middleware::from_fn(error::with_request_id))
+        .layer(CompressionLayer::new())
         .layer(TraceLayer::new_for_http().make_span_with(span))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))

@@ -1,7 +1,7 @@
 //! The store's program: arguments, logs, run, exit code. Decides nothing.
 
 use clap::Parser;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use store_app::RunError;
 use store_app::config::{Cli, Command};
@@ -13,8 +13,8 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
         .init();
     match run(Cli::parse().command()).await {
         Ok(()) => ExitCode::SUCCESS,
@@ -33,18 +33,19 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(args) => Ok(store_app::serve(args.try_into()?, announce, stop).await?),
         Command::Migrate(args) => Ok(store_app::migrate(args.try_into()?, stop).await?),
+        Command::Openapi => Ok(io::stdout().write_all(store_app::openapi()?.as_bytes())?),
     }
 }
 
 /// Tells scripts where the store listens. A closed stdout is no reason not to serve.
 fn announce(addr: std::net::SocketAddr) {
-    if let Err(error) = writeln!(std::io::stdout(), "listening on http://{addr}") {
+    if let Err(error) = writeln!(io::stdout(), "listening on http://{addr}") {
         tracing::warn!(%error, "cannot write to stdout");
     }
 }
 
 /// Returns a token that is cancelled by the first SIGTERM or SIGINT; a second one ends the process at once.
-fn stop_on_signal() -> std::io::Result<CancellationToken> {
+fn stop_on_signal() -> io::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let stop = CancellationToken::new();
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -1,15 +1,14 @@
-//! One plain page for people: which branch serves, and what is in its shop. Every value from outside goes through
-//! [`Text`], which escapes it; there is no script in it, and the browser is told to run none.
+//! One plain page for people without scripts: which branch serves, and what is in its shop. It is the whole front end of
+//! a program that was built without one. Every value from outside goes through [`Text`], which escapes it; there is no
+//! script in it, and the browser is told to run none.
 
-use crate::catalog::{Category, Product, fetch_categories, fetch_products};
+use crate::catalog::{Category, Product, Slice, fetch_categories, fetch_products};
 use crate::credential::{Branch, Credential, Ownership};
 use crate::db::Database;
 use crate::error::Error;
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
 use std::fmt::{self, Display};
 
 const STYLE: &str = include_str!("page.css");
@@ -17,12 +16,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 /// Fewer than this, and the card says so.
 const FEW: i32 = 100;
 
-/// The route of the page.
-pub(crate) fn router() -> Router<Database> {
-    Router::new().route("/", get(page))
-}
-
-async fn page(State(database): State<Database>) -> Response {
+/// Answers with the page.
+pub(crate) async fn page(State(database): State<Database>) -> Response {
     let (status, html) = match fetch_shop(&database).await {
         Ok((credential, categories, products)) => {
             let body = format!("{}{}", Hero(&categories), Shelf(&products));
@@ -46,7 +41,7 @@ type Shop = (std::sync::Arc<Credential>, Vec<Category>, Vec<Product>);
 async fn fetch_shop(database: &Database) -> Result<Shop, Error> {
     let (mut connection, credential) = database.acquire().await?;
     let categories = fetch_categories(&mut connection).await?;
-    let products = fetch_products(&mut connection, None).await?;
+    let products = fetch_products(&mut connection, None, Slice::FIRST).await?;
     Ok((credential, categories, products))
 }
 
@@ -63,7 +58,7 @@ fn document(credential: &Credential, body: &str) -> String {
 </head>
 <body>
 <header>
-<a class=\"brand\" href=\"/\">{LOGO}<span><strong>Data &amp; Bricks</strong><small>fine data, finer bricks</small></span></a>
+<a class=\"brand\" href=\"/plain\">{LOGO}<span><strong>Data &amp; Bricks</strong><small>fine data, finer bricks</small></span></a>
 {badge}
 </header>
 <main>
@@ -206,7 +201,7 @@ impl Display for Closed<'_> {
         write!(
             f,
             "<section class=\"hero closed\"><h1>Closed for a moment</h1><p>{why}</p>\
-             <p><a href=\"/\">Try the door again</a></p></section>"
+             <p><a href=\"\">Try the door again</a></p></section>"
         )
     }
 }

@@ -84,6 +84,9 @@ async fn check_product_list(store: &Store) {
     let ids: Vec<_> = list(&vintage).iter().map(|p| p["id"].clone()).collect();
     assert_eq!(ids, [5, 6, 7]);
     assert_eq!(store.ok("/api/products?category_id=99").await, json!([]));
+    let slice = store.ok("/api/products?limit=2&offset=3").await;
+    let ids: Vec<_> = list(&slice).iter().map(|p| p["id"].clone()).collect();
+    assert_eq!(ids, [4, 5]);
 }
 
 async fn check_product_detail(store: &Store, postgres: &Postgres) {
@@ -115,7 +118,8 @@ async fn check_process(store: &Store) {
     // The environment names no branch.
     assert_eq!(
         store.ok("/api/branch").await,
-        json!({"name": null, "source": null, "expires_at": null, "ownership": "none", "host": "127.0.0.1", "endpoint": null})
+        json!({"name": null, "source": null, "expires_at": null, "ownership": "none", "host": "127.0.0.1", "endpoint": null,
+               "credential": 1, "credential_expires_at": null})
     );
 }
 
@@ -130,6 +134,9 @@ async fn check_errors(store: &Store) {
         ("/api/products/1%27%20OR%201=1", 422, "invalid_argument"),
         ("/api/categories/abc", 422, "invalid_argument"),
         ("/api/products?category_id=abc", 422, "invalid_argument"),
+        ("/api/products?limit=0", 422, "invalid_argument"),
+        ("/api/products?limit=101", 422, "invalid_argument"),
+        ("/api/products?offset=-1", 422, "invalid_argument"),
         ("/api/nothing", 404, "not_found"),
         ("/nothing", 404, "not_found"),
     ] {
@@ -178,7 +185,7 @@ async fn the_page_shows_the_branch_and_escapes_what_people_wrote() {
                   UPDATE categories SET name = '<b>Premium</b>' WHERE id = 1;
                   UPDATE inventory SET quantity = 0 WHERE product_id = 2"#;
     postgres.run("shop", evil).await;
-    let (response, page) = store.fetch("/").await;
+    let (response, page) = store.fetch("/plain").await;
     assert_eq!(response.status(), 200);
     assert!(
         response.headers()["content-type"]
@@ -226,7 +233,7 @@ async fn readiness_goes_and_comes_back_with_the_database() {
     let (response, _) = store.fetch("/api/products").await;
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["retry-after"], "1");
-    let (response, page) = store.fetch("/").await;
+    let (response, page) = store.fetch("/plain").await;
     assert_eq!(response.status(), 503);
     assert!(page.contains("Closed for a moment"), "{page}");
     store.ok("/api/health/live").await;

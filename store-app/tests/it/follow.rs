@@ -72,6 +72,8 @@ async fn the_branch_of_the_credential_is_told() {
             "ownership": "owned",
             "host": "127.0.0.1",
             "endpoint": "projects/shop/branches/jane-shop/endpoints/primary",
+            "credential": 1,
+            "credential_expires_at": null,
         })
     );
     assert_eq!(store.ok("/api/current-user").await["user_name"], "jane");
@@ -108,6 +110,9 @@ async fn a_password_rotates_under_running_requests() {
         ..postgres.credential("shop")
     };
     control.publish(rotated);
+    store
+        .wait_for("/api/branch", |_, branch| branch["credential"] == 2)
+        .await;
     let fresh = format!(
         "SELECT count(*) FROM pg_stat_activity
          WHERE application_name = 'store-app' AND extract(epoch FROM backend_start) * 1e6 > {before}"
@@ -176,7 +181,7 @@ async fn another_branch_swaps_the_pool_under_running_requests() {
         .await;
     assert_eq!(store.ok("/api/branch").await["name"], "jane-other");
     hammer.swing().await;
-    assert!(store.fetch("/").await.1.contains(">jane-other</b>"));
+    assert!(store.fetch("/plain").await.1.contains(">jane-other</b>"));
     for side in assert_no_failure(hammer).await {
         // Once the new branch has answered, the old one never does again.
         assert!(side.is_sorted_by_key(|body| !body.contains("Left Behind")));

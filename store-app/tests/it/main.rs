@@ -3,6 +3,7 @@
 mod answers;
 mod control;
 mod follow;
+mod openapi;
 mod postgres;
 mod process;
 mod relay;

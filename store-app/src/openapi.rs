@@ -1,0 +1,61 @@
+//! The API as a whole: its routes under `/api`, the document that describes them, and a page to read that in.
+
+use crate::db::Database;
+use crate::error::ErrorDocument;
+use crate::{branch, catalog, health, user};
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use utoipa::OpenApi;
+use utoipa::openapi::OpenApi as Document;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Data & Bricks Store",
+        description = "The catalogue of a small shop, and the Lakebase branch it is read from. A failed request gets an `ErrorDocument`."
+    ),
+    components(schemas(ErrorDocument)),
+    tags(
+        (name = "catalogue", description = "What is sold"),
+        (name = "process", description = "Who answers, and whose data it is"),
+    ),
+)]
+struct Api;
+
+/// Returns the OpenAPI document as JSON.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn document() -> serde_json::Result<String> {
+    let (_, document) = described().split_for_parts();
+    document.to_pretty_json().map(|json| json + "\n")
+}
+
+/// The routes of the API, with the document at `/api/openapi.json` and a page for people at `/api/docs`.
+pub(crate) fn router() -> Router<Database> {
+    let (routes, document): (_, Document) = described().split_for_parts();
+    let docs = SwaggerUi::new("/api/docs").url("/api/openapi.json", document);
+    routes.layer(middleware::from_fn(fresh)).merge(docs)
+}
+
+fn described() -> OpenApiRouter<Database> {
+    let api = OpenApiRouter::new()
+        .merge(catalog::router())
+        .merge(branch::router())
+        .merge(user::router())
+        .merge(health::router());
+    OpenApiRouter::with_openapi(Api::openapi()).nest("/api", api)
+}
+
+/// Answers come from whichever branch serves now: none is worth keeping.
+async fn fresh(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, no_store);
+    response
+}

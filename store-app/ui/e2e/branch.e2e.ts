@@ -1,0 +1,135 @@
+/** Whose data is shown: the badge, two worktrees side by side, another password, another branch. */
+import { afterAll, expect, test } from "vitest";
+import {
+  browse,
+  expectAccessible,
+  figure,
+  screenshot,
+  scrollThrough,
+  settled,
+  Worktree,
+} from "./world";
+
+const shop = new Worktree("shop");
+const one = new Worktree("agent-one");
+const two = new Worktree("agent-two");
+const { open } = browse();
+
+afterAll(() => {
+  shop.run("git", "checkout", "--quiet", "main");
+});
+
+test("the badge names the branch, and tells more to whoever asks", async () => {
+  const page = await open(one.url);
+  const badge = page.getByRole("button", { name: "Branch jane-doe-main-worktree-agent-one" });
+  expect(await badge.innerText()).toMatch(/owned · from jane-doe-main · expires in/);
+  await badge.click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("lakebased, for this worktree").waitFor();
+  expect(await dialog.innerText()).toContain(
+    "projects/shop/branches/jane-doe-main-worktree-agent-one/endpoints/",
+  );
+  await expectAccessible(page);
+  await screenshot(page, "branch-details");
+  await page.keyboard.press("Escape");
+  await dialog.waitFor({ state: "hidden" });
+});
+
+test("two worktrees side by side show different data", async () => {
+  one.sql("UPDATE products SET price = 0.01, description = 'An agent was here.' WHERE id = 1");
+  one.sql("UPDATE inventory SET quantity = 0 WHERE product_id = 1");
+  one.sql(`INSERT INTO products (name, description, price, image_url, category_id)
+           VALUES ('Quantum Brick', 'There and not there until the wall is measured.', 1234.5, '', 3)`);
+  const pages = await Promise.all([one, two].map(({ url }) => open(`${url}/products`)));
+  const [left, right] = pages as [(typeof pages)[0], (typeof pages)[0]];
+  await expect.poll(() => left.getByRole("article").count()).toBe(14);
+  await expect.poll(() => right.getByRole("article").count()).toBe(13);
+  const blob = (page: typeof left) =>
+    page.getByRole("article").filter({ hasText: "Premium JSON Blob" });
+  expect(await blob(left).innerText()).toMatch(
+    /An agent was here\.[\s\S]*\$0\.01[\s\S]*Out of stock/,
+  );
+  expect(await blob(right).innerText()).toMatch(/\$49\.99[\s\S]*1,000 in stock/);
+  for (const [page, name] of [
+    [left, "agent-one"],
+    [right, "agent-two"],
+  ] as const) {
+    await page.setViewportSize({ width: 700, height: 900 });
+    await page.getByRole("button", { name: `Branch jane-doe-main-worktree-${name}` }).waitFor();
+    await settled(page);
+    await screenshot(page, `worktree-${name}`);
+  }
+  const quantum = left.getByRole("article").filter({ hasText: "Quantum Brick" });
+  await quantum.scrollIntoViewIfNeeded();
+  // It has no picture of its own.
+  await expect
+    .poll(() => quantum.locator("img").getAttribute("src"))
+    .toBe("/images/products/unknown.svg");
+  expect(await quantum.innerText()).toContain("$1,234.50");
+  await left.goto(`${one.url}/products/1`);
+  expect(await left.getByRole("button", { name: "Sold out" }).isDisabled()).toBe(true);
+  await scrollThrough(left);
+  await expectAccessible(left);
+  await screenshot(left, "product-sold-out");
+});
+
+test("a new password shows in the badge, and the shop goes on", async () => {
+  const page = await open(`${two.url}/products`);
+  const badge = page.getByRole("button", { name: /^Branch/ });
+  await badge.waitFor();
+  const before = (await two.branch()).credential;
+  two.run("lakebase", "env", "--rotate", "--format", "dotenv");
+  await expect
+    .poll(() => badge.getAttribute("data-credential"), { timeout: 15_000 })
+    .toBe(`${before + 1}`);
+  await page.reload();
+  await expect.poll(() => page.getByRole("article").count()).toBe(13);
+});
+
+test("twenty new passwords under load fail no request", async () => {
+  const before = (await two.branch()).credential;
+  let rotating = true;
+  const failed: string[] = [];
+  const side = async () => {
+    let answered = 0;
+    for (; rotating; answered++) {
+      const answer = await fetch(`${two.url}/api/products`);
+      if (!answer.ok) failed.push(await answer.text());
+      else await answer.arrayBuffer();
+    }
+    return answered;
+  };
+  const began = performance.now();
+  const sides = [side(), side(), side(), side()];
+  for (let count = 0; count < 20; count++) await two.start("lakebase", "env", "--rotate");
+  await expect.poll(async () => (await two.branch()).credential).toBe(before + 20);
+  rotating = false;
+  const requests = (await Promise.all(sides)).reduce((sum, count) => sum + count);
+  const seconds = (performance.now() - began) / 1000;
+  figure("requests while twenty passwords were replaced", {
+    requests,
+    seconds,
+    failed: failed.length,
+  });
+  expect(failed).toEqual([]);
+  expect(requests).toBeGreaterThan(20);
+});
+
+test("git checkout moves the shop that is open to the other branch", async () => {
+  const page = await open(`${shop.url}/products/8`);
+  await page.getByRole("button", { name: "Branch jane-doe-main" }).waitFor();
+  await page.getByText("$5.99").waitFor();
+  shop.run("git", "checkout", "--quiet", "-b", "feature/sale");
+  await page
+    .getByRole("button", { name: "Branch jane-doe-feature-sale" })
+    .waitFor({ timeout: 45_000 });
+  await page.getByText("The shop moved to jane-doe-feature-sale").waitFor();
+  await screenshot(page, "moved-to-another-branch");
+  shop.sql("UPDATE products SET price = 3.33 WHERE id = 8");
+  await page.reload();
+  await page.getByText("$3.33").waitFor();
+  shop.run("git", "checkout", "--quiet", "main");
+  // Nobody touches the page: it takes the other branch's data by itself.
+  await page.getByText("$5.99").waitFor({ timeout: 45_000 });
+  await page.getByRole("button", { name: "Branch jane-doe-main" }).waitFor();
+});
