@@ -515,6 +515,7 @@ mod tests {
             repository: &repository,
             place: &place,
             records: vec![],
+            locked: BTreeSet::new(),
         };
         for (name, reap_after) in [("gone", Some(clock::now())), ("there", None)] {
             let slot = Slot::Ref(GitRef::new(format!("refs/heads/{name}")));

@@ -10,5 +10,4 @@ mod proxy;
 mod rig;
 mod sign_in;
 #[path = "../story/world.rs"]
-#[expect(dead_code, reason = "the stories use all of it")]
 mod world;

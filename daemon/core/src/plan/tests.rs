@@ -420,6 +420,7 @@ fn cp_17_idle_longest_are_those_of_the_user_that_expire_first() {
     assert_eq!(idle(9), ["jane-first", "jane-child", "jane-late"]);
 }
 
+#[test]
 fn ck_02_a_clock_that_was_set_back_does_not_make_a_lost_branch_young_for_a_year() {
     let (_, record) = owned_main(None);
     let mut world = World::new(vec![main_worktree()], vec![], vec![record]);
