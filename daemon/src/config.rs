@@ -5,8 +5,10 @@ use clap::{Parser, Subcommand};
 use etcetera::BaseStrategy;
 use lakebase_proto::{SocketEnv, socket_path};
 use local_lakebase::Limits;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Keeps one Lakebase branch for every worktree of the registered repositories.
 ///
@@ -21,6 +23,12 @@ pub struct Args {
     /// Directory for the ledger and the log [default: ~/.local/state/lakebase]
     #[arg(long, value_name = "DIR", env = "LAKEBASE_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    /// How changes in worktrees are noticed; `poll` is for file systems that tell of changes wrongly or not at all
+    #[arg(long, value_name = "HOW", env = "LAKEBASE_WATCH", value_enum, default_value_t = Watch::Events)]
+    watch: Watch,
+    /// How often everything is looked at though nothing was heard of it
+    #[arg(long, value_name = "SECONDS", env = "LAKEBASE_RESYNC", default_value_t = 30, hide = true, value_parser = clap::value_parser!(u64).range(1..=30))]
+    resync: u64,
     #[command(flatten)]
     local: LocalArgs,
     /// Log to standard error as well as to the file
@@ -37,6 +45,15 @@ pub struct Args {
     log: String,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+/// How changes in worktrees are noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Watch {
+    /// By file events, with a slow look as a net.
+    Events,
+    /// By looking every so often.
+    Poll,
 }
 
 /// What to run instead of the daemon.
@@ -123,6 +140,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// The ledger, the lock and the log.
     pub state_dir: PathBuf,
+    /// How changes in worktrees are noticed.
+    pub watch: Watch,
+    /// How often everything is looked at though nothing was heard of it.
+    pub resync: Duration,
     /// Local Lakebase.
     pub local: local_lakebase::Config,
     /// The filter of the log.
@@ -151,6 +172,8 @@ impl Config {
         Ok(Self {
             socket,
             state_dir: args.state_dir.unwrap_or_else(|| state_home.join("lakebase")),
+            watch: args.watch,
+            resync: Duration::from_secs(args.resync),
             local: args.local.complete(&dirs),
             log: args.log,
             log_stderr: args.log_stderr,
@@ -185,6 +208,13 @@ impl LocalArgs {
             },
         }
     }
+}
+
+/// What a program that we run has of our environment: where programs and the user's own settings are.
+pub(crate) fn program_env() -> impl Iterator<Item = (&'static str, OsString)> {
+    ["PATH", "HOME", "XDG_CONFIG_HOME"]
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 fn login_name() -> String {

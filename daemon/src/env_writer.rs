@@ -94,10 +94,7 @@ fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
             );
             refuse("git does not ignore it, and it would hold a password", &fix)
         }
-        Err(error) => refuse(
-            error.message(),
-            "run `git status` in the worktree and mend what it says",
-        ),
+        Err(error) => refuse(&error, "run `git status` in the worktree and mend what it says"),
     }
 }
 

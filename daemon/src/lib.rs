@@ -36,6 +36,8 @@ mod env_writer;
 mod git;
 mod ledger;
 mod lookup;
+mod machine;
+mod patient;
 mod provider;
 mod reconcile;
 mod repository_config;
@@ -52,6 +54,7 @@ use crate::config::Config;
 use crate::controller::Handle;
 use crate::ledger::Ledger;
 use crate::lookup::Lookup;
+use crate::patient::Desk;
 use crate::reconcile::Reconciler;
 use crate::service::{About, Service};
 use crate::services::Services;
@@ -83,7 +86,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     socket::private_dir(&config.state_dir)?;
     let _lock = socket::lock(&config.state_dir)?;
-    let ledger = Ledger::open(&config.state_dir.join("state.db")).await?;
+    let ledger = Ledger::open(&config.state_dir.join("state.db"), machine::id()).await?;
     let listener = socket::bind(&config.socket).await?;
     let tasks = TaskTracker::new();
     let (controller, inbox) = Handle::new();
@@ -99,9 +102,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let warming = service.services.clone();
     tasks.spawn(async move { warming.warm_up().await });
     let rows = ledger.repositories().await?;
-    for row in &rows {
+    let views = rows
+        .iter()
+        .map(|row| reconcile::unseen(row, &service.lookup.desk));
+    for view in futures_util::future::join_all(views).await {
         // Shown before the first call is answered: "not looked at yet" is not "not registered".
-        service.lookup.board.publish(reconcile::unseen(row).await);
+        service.lookup.board.publish(view);
     }
     controller.set_repositories(rows).await;
     tracing::info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
@@ -137,7 +143,8 @@ fn service(
         services: services.clone(),
         credentials: Arc::default(),
         board: board.clone(),
-        watcher: Mutex::new(Watcher::new(hints)),
+        watcher: Mutex::new(Watcher::new(hints, config.watch)),
+        resync: config.resync,
         turns: Mutex::default(),
         begun: Mutex::default(),
     });
@@ -150,6 +157,8 @@ fn service(
         lookup: Lookup {
             board,
             controller: controller.clone(),
+            ledger: ledger.clone(),
+            desk: Desk::default(),
         },
         credentials: reconciler.credentials.clone(),
         reconciler,

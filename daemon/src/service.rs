@@ -4,10 +4,9 @@ use crate::board::{Repositories, RepositoryView};
 use crate::clock;
 use crate::convert;
 use crate::credentials::{Credentials, Freshness};
-use crate::git;
-use crate::ledger::{Ledger, LedgerError, RepositoryRow};
-use crate::lookup::{Lookup, Now, is_hopeless, not_ready};
-use crate::reconcile::{Reconciler, blocking};
+use crate::ledger::{Ledger, LedgerError};
+use crate::lookup::{Lookup, Now, is_hopeless, not_ready, row_of};
+use crate::reconcile::Reconciler;
 use crate::services::{Services, chain};
 use crate::streams::progress;
 use daemon_core::Timestamp;
@@ -146,24 +145,10 @@ impl Service {
     }
 
     async fn register(&self, path: PathBuf) -> Result<v1::Repository, Status> {
-        let located = blocking(move || git::locate(&path)).await;
-        let located = located.map_err(|error| {
-            status(
-                Reason::NotARepository,
-                error.to_string(),
-                "run it in a git repository",
-            )
-        })?;
-        let row = RepositoryRow {
-            id: RepositoryId::new(uuid::Uuid::new_v4().to_string()),
-            common_dir: located.common_dir.clone(),
-            device: located.device,
-            inode: located.inode,
-            last_config: None,
-        };
+        let located = self.lookup.locate(path, "run it in a git repository").await?;
         let id = self
             .ledger
-            .register(&row, clock::now())
+            .register(&row_of(&located), clock::now())
             .await
             .map_err(|error| ledger_failed(&error))?;
         let view = self.lookup.board.repository(&id).map_or_else(

@@ -5,10 +5,13 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+/// How long the lock of a daemon that was killed may be held by a child of its that has not become another program yet.
+const LINGERING: Duration = Duration::from_millis(500);
 
 /// How long the accept loop rests when the process has no file descriptor left.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -56,10 +59,16 @@ pub(crate) fn lock(state_dir: &Path) -> Result<Lock, SocketError> {
         .append(true)
         .open(&path)
         .map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock(file)),
-        Err(TryLockError::WouldBlock) => Err(SocketError::AlreadyRunning),
-        Err(TryLockError::Error(source)) => Err(io(source)),
+    let deadline = Instant::now() + LINGERING;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock(file)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(SocketError::AlreadyRunning),
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
     }
 }
 

@@ -122,6 +122,13 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Vec<Work
     found.view.worktrees.iter().filter_map(view).collect()
 }
 
+pub(crate) fn unconfirmed_ledger() -> Problem {
+    Problem {
+        message: "the ledger was lost, or an older one was brought back; no branch is deleted".into(),
+        fix: "look at the project's branches, then run `lakebase gc --yes`".into(),
+    }
+}
+
 pub(crate) fn missing_config(path: &Path) -> Problem {
     Problem {
         message: format!("there is no `{}`", path.display()),

@@ -36,6 +36,8 @@ impl DeletePermit {
 /// Why a branch must stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
+    /// The records may be those of another day: the ledger was lost or replaced.
+    UpsertOnly,
     /// We did not make it, or do not know that we did.
     NotOwned,
     /// It is recorded for another service or project than the one looked at.
@@ -63,6 +65,9 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::UpsertOnly => {
+                "the ledger was lost or replaced, and nothing is deleted until `lakebase gc --yes`"
+            }
             Self::NotOwned => "it was not made by this daemon",
             Self::ElsewhereRecorded => "it is recorded for another project",
             Self::OtherUid => "another branch has its name now",
@@ -87,6 +92,8 @@ pub struct Asked<'a> {
     pub origin: &'a str,
     /// Wall time.
     pub now: Timestamp,
+    /// Whether the ledger still has to be confirmed by a person.
+    pub is_upsert_only: bool,
 }
 
 /// Decides whether a branch whose slot a complete look has just found absent may be deleted.
@@ -99,6 +106,9 @@ pub fn may_delete(
     observed: &Observed,
     asked: Asked<'_>,
 ) -> Result<DeletePermit, Refusal> {
+    if asked.is_upsert_only {
+        return Err(Refusal::UpsertOnly);
+    }
     if record.state != RecordState::Owned {
         return Err(Refusal::NotOwned);
     }
@@ -178,9 +188,10 @@ mod tests {
         seen_absent: bool,
         grace_over: bool,
         unlocked: bool,
+        ledger_confirmed: bool,
     }
 
-    const FACTS: u32 = 13;
+    const FACTS: u32 = 14;
 
     fn facts(bits: u32) -> Facts {
         let bit = |n: u32| bits & (1 << n) != 0;
@@ -198,6 +209,7 @@ mod tests {
             seen_absent: bit(10),
             grace_over: bit(11),
             unlocked: bit(12),
+            ledger_confirmed: bit(13),
         }
     }
 
@@ -260,6 +272,7 @@ mod tests {
                 project: &ProjectId::new("shop"),
                 origin: "https://a",
                 now,
+                is_upsert_only: !facts.ledger_confirmed,
             },
         )
     }

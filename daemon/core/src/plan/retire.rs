@@ -105,6 +105,7 @@ impl<'a> Planner<'a> {
             project: self.look.project,
             origin: self.look.origin,
             now: self.look.now,
+            is_upsert_only: self.look.is_upsert_only,
         };
         match may_delete(record, remote, self.observed, asked) {
             Ok(permit) => self.push(slot, Action::Reap(permit), Why::StillGone, Standing::Unused),

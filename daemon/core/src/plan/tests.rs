@@ -58,6 +58,7 @@ fn git(worktrees: Vec<Worktree>) -> GitView {
         main_branch: Some(GitRef::new("refs/heads/main")),
         refs,
         worktrees,
+        renamed: BTreeMap::new(),
         removed_live: BTreeSet::new(),
     }
 }
@@ -109,6 +110,7 @@ struct World {
     taken: BTreeSet<BranchId>,
     backing_off: BTreeMap<Slot, String>,
     policy: Policy,
+    is_upsert_only: bool,
     now: Timestamp,
 }
 
@@ -124,6 +126,7 @@ impl World {
             taken: BTreeSet::new(),
             backing_off: BTreeMap::new(),
             policy: policy(),
+            is_upsert_only: false,
             now: at(1),
         }
     }
@@ -139,6 +142,7 @@ impl World {
             taken: &self.taken,
             backing_off: &self.backing_off,
             policy: &self.policy,
+            is_upsert_only: self.is_upsert_only,
             user_name: USER,
             now: self.now,
         })
@@ -189,6 +193,7 @@ fn short(action: &Action) -> String {
         Action::Release { .. } => "release".into(),
         Action::MarkAbsent { .. } => "mark absent".into(),
         Action::MarkPresent => "mark present".into(),
+        Action::Rename { to } => format!("rename to {to}"),
         Action::Reap(permit) => format!("reap {}", permit.branch()),
         Action::Forget => "forget".into(),
         Action::Quarantine => "quarantine".into(),
@@ -551,6 +556,70 @@ fn an_unreadable_head_may_be_on_any_git_branch() {
     let branch = remote("jane-unborn", Some("production"), Some(at(9)));
     let world = World::new(vec![unreadable], vec![branch], vec![unborn]);
     assert_eq!(world.doings(), ["mark present"]);
+}
+
+fn ref_slot(name: &str) -> Slot {
+    Slot::Ref(GitRef::new(format!("refs/heads/{name}")))
+}
+
+/// A worktree on `new`, which was `old` when its record was made.
+fn renamed_world(records: Vec<Record>) -> World {
+    let branch = remote("jane-old", Some("production"), Some(at(6)));
+    let mut world = World::new(
+        vec![on_branch(WorktreeId::Linked("w".into()), "new")],
+        vec![branch],
+        records,
+    );
+    if let Seen::Present(git) = &mut world.git {
+        let (old, new) = (GitRef::new("refs/heads/old"), GitRef::new("refs/heads/new"));
+        git.renamed.insert(old, new);
+    }
+    world
+}
+
+#[test]
+fn git_07_the_branch_of_a_renamed_git_branch_follows() {
+    let mut old = record(ref_slot("old"), "jane-old", RecordState::Owned);
+    old.reap_after = Some(at(0));
+    let mut world = renamed_world(vec![old.clone()]);
+    assert_eq!(world.doings(), ["rename to git branch new"]);
+    assert_eq!(world.why(&ref_slot("new")), Why::Renamed);
+    // Checked out nowhere it follows as well.
+    if let Seen::Present(git) = &mut world.git {
+        git.worktrees.clear();
+    }
+    assert_eq!(world.doings(), ["rename to git branch new"]);
+    // Done, it is tended as what it is now.
+    old.slot = ref_slot("new");
+    old.reap_after = None;
+    assert!(renamed_world(vec![old]).doings().is_empty());
+}
+
+#[test]
+fn git_07_a_slot_with_a_record_keeps_its_own_and_a_used_one_is_not_renamed() {
+    let old = record(ref_slot("old"), "jane-old", RecordState::Owned);
+    let new = record(ref_slot("new"), "jane-new", RecordState::Owned);
+    let world = renamed_world(vec![new, old.clone()]);
+    assert_eq!(world.why(&ref_slot("old")), Why::SlotGone);
+    let mut world = renamed_world(vec![old]);
+    if let Seen::Present(git) = &mut world.git {
+        git.worktrees.push(on_branch(WorktreeId::Main, "old"));
+    }
+    assert!(!world.doings().iter().any(|doing| doing.starts_with("rename")));
+}
+
+#[test]
+fn fs_10_nothing_is_reaped_by_a_ledger_that_nobody_has_confirmed() {
+    let (branch, record) = owned_wt();
+    let gone = Record {
+        reap_after: Some(at(0)),
+        ..record
+    };
+    let mut world = World::new(vec![], vec![branch], vec![gone]);
+    assert_eq!(world.doings(), ["reap jane-main-worktree-abc"]);
+    world.is_upsert_only = true;
+    assert!(world.doings().is_empty());
+    assert_eq!(world.why(&wt_slot("abc")), Why::Stays(Refusal::UpsertOnly));
 }
 
 // ---- a life
