@@ -96,7 +96,9 @@ pub(crate) struct Found {
 /// # Errors
 /// [`GitError`] when there is none, or it cannot be read.
 pub(crate) fn locate(path: &Path) -> Result<Located, GitError> {
-    match git2::Repository::discover(path) {
+    // Unlike `discover`, this keeps the worktree that it came from.
+    let flags = git2::RepositoryOpenFlags::CROSS_FS;
+    match git2::Repository::open_ext(path, flags, &[] as &[&OsStr]) {
         Ok(here) => {
             // From within the main worktree is the one place that always tells where it is.
             let is_main = here.path() == here.commondir() && !here.is_bare();
@@ -181,12 +183,12 @@ impl Access {
     /// The main worktree: where the git directory says, unless that is not where git's own link back is found.
     fn main_worktree(&self, common_dir: &Path, registered: Option<&Path>) -> Option<PathBuf> {
         let told = match self {
-            Self::Library(repository) => repository.workdir().map(Path::to_owned)?,
-            Self::Command(listing) => listing.main.clone()?,
+            Self::Library(repository) => repository.workdir().map(Path::to_owned),
+            Self::Command(listing) => listing.main.clone(),
         };
-        let candidates = [Some(told.as_path()), registered].into_iter().flatten();
-        let roots = candidates.filter_map(|root| root.canonicalize().ok());
-        roots.into_iter().find(|root| is_worktree_of(root, common_dir))
+        let candidates = [told.as_deref(), registered].into_iter().flatten();
+        let mut roots = candidates.filter_map(|root| root.canonicalize().ok());
+        roots.find(|root| is_worktree_of(root, common_dir))
     }
 
     /// `core.hooksPath` (relative to where hooks run), else `hooks` in the common directory.

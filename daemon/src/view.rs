@@ -112,6 +112,7 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Vec<Work
         };
         let mut view = old.cloned().unwrap_or_else(fresh);
         view.root.clone_from(&place.root);
+        view.admin_dir.clone_from(&place.admin_dir);
         view.head.clone_from(&worktree.head);
         view.is_locked = worktree.is_locked;
         if let Head::Unknown(reason) = &worktree.head {

@@ -1,5 +1,7 @@
 //! A world for one test: a scratch directory with a real daemon, a real Local Lakebase and a real git repository. Everything
-//! ends and goes with the value, also when the test fails.
+//! ends and goes with the value, also when the test fails. Shared by several test binaries.
+
+#![allow(dead_code, reason = "each binary leaves another part of it unused")]
 
 use lakebase_api::{AuthEnv, Branch, BranchName, Client, ProjectName};
 use lakebase_proto::v1::control_client::ControlClient;
@@ -19,6 +21,8 @@ pub(crate) struct World {
     dir: tempfile::TempDir,
     daemon: Option<Child>,
     pg_bindir: Option<PathBuf>,
+    /// More of the daemon's environment.
+    env: Vec<(&'static str, String)>,
 }
 
 impl World {
@@ -31,6 +35,7 @@ impl World {
             dir,
             daemon: None,
             pg_bindir: None,
+            env: vec![],
         };
         fs::create_dir(world.main()).expect("made");
         world.git(&["init", "-q", "-b", "main"]);
@@ -51,6 +56,11 @@ impl World {
 
     pub(crate) fn without_postgres(mut self) -> Self {
         self.pg_bindir = Some("/nonexistent".into());
+        self
+    }
+
+    pub(crate) fn with_env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
         self
     }
 
@@ -110,6 +120,7 @@ impl World {
             .env("LAKEBASE_LOCAL_DIR", self.path("local"))
             .env("LAKEBASE_LOCAL_USER", "jane.doe@example.com")
             .env("DATABRICKS_CONFIG_FILE", self.path("no-such-file"))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         if let Some(dir) = &self.pg_bindir {
@@ -123,12 +134,22 @@ impl World {
     }
 
     pub(crate) async fn start(&mut self) {
-        self.daemon = Some(self.command().spawn().expect("it starts"));
+        let command = self.command();
+        self.start_as(command).await;
+    }
+
+    /// Starts the daemon by a command of the caller's, which ends up as the daemon.
+    pub(crate) async fn start_as(&mut self, mut command: Command) {
+        self.daemon = Some(command.spawn().expect("it starts"));
         let socket = self.socket();
         until("the daemon answers", async || {
             connect(&socket, Duration::from_secs(1)).await.is_ok()
         })
         .await;
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("it runs").id()
     }
 
     pub(crate) fn kill(&mut self) {
@@ -154,7 +175,11 @@ impl World {
     }
 
     pub(crate) async fn register(&self) {
-        let path = bytes(&self.main());
+        self.register_at(&self.main()).await;
+    }
+
+    pub(crate) async fn register_at(&self, dir: &Path) {
+        let path = bytes(dir);
         let request = v1::RegisterRepositoryRequest { path };
         self.client()
             .await
