@@ -242,11 +242,11 @@ mod tests {
         let editor = std::thread::spawn(move || {
             for n in 0..300 {
                 let mut text = fs::read_to_string(&theirs).expect("it is always there");
-                text.push_str(&format!("LINE_{n}=1\n"));
+                let wanted = format!("LINE_{n}=1\n");
+                text.push_str(&wanted);
                 fs::write(&new, &text).expect("written");
                 fs::rename(&new, &theirs).expect("renamed");
                 // The last thing it wrote must come through; an editor does not merge what it has not seen.
-                let wanted = format!("LINE_{n}=1\n");
                 let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
                 while !fs::read_to_string(&theirs)
                     .expect("it is always there")

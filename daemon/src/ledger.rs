@@ -553,12 +553,10 @@ mod code {
 }
 
 fn code_of(error: &LedgerError) -> Option<u32> {
-    let sql = match error {
-        LedgerError::Sql(error)
-        | LedgerError::Migrate(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) => {
-            error
-        }
-        _ => return None,
+    let (LedgerError::Sql(sql)
+    | LedgerError::Migrate(MigrateError::Execute(sql) | MigrateError::ExecuteMigration(sql, _))) = error
+    else {
+        return None;
     };
     sql.as_database_error()?.code()?.parse().ok()
 }

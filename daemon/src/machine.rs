@@ -49,8 +49,7 @@ fn is_remote_kind(kind: rustix::fs::FsWord) -> bool {
         0x7375_7245, // Coda
     ];
     // The upper half is empty, or the sign of the lower one.
-    let low = (kind & 0xffff_ffff) as u32;
-    KINDS.contains(&low)
+    u32::try_from(kind & 0xffff_ffff).is_ok_and(|kind| KINDS.contains(&kind))
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -217,12 +217,7 @@ mod tests {
         let record = Record {
             slot: Slot::Ref(GitRef::new("refs/heads/x")),
             project: ProjectId::new(if facts.same_project { "shop" } else { "other" }),
-            origin: if facts.same_origin {
-                "https://a"
-            } else {
-                "https://b"
-            }
-            .into(),
+            origin: ["https://b", "https://a"][usize::from(facts.same_origin)].into(),
             branch: BranchId::new("jane-x"),
             state,
             uid: Some(BranchUid::new("br-1")),

@@ -9,10 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 async fn problems(world: &World) -> String {
     let problems = world.repository().await.problems;
-    problems
-        .iter()
-        .map(|p| format!("{} {}\n", p.message, p.fix))
-        .collect()
+    let texts: Vec<_> = problems.into_iter().flat_map(|p| [p.message, p.fix]).collect();
+    texts.join("\n")
 }
 
 async fn has_branch(world: &World, name: &str) -> bool {
@@ -57,49 +55,50 @@ async fn fs_01_04_a_storm_of_events_ends_in_the_right_picture() {
     .await;
 }
 
-/// Runs the daemon in a user namespace, where the limits of inotify can be set for it alone.
+/// The daemon with a system call that always fails, as it does when a limit of inotify is reached.
+fn without(world: &World, call: &str, error: &str) -> Command {
+    let daemon = world.command();
+    let mut strace = Command::new("strace");
+    // The tracer is not the parent: the daemon stays our child.
+    strace.args([
+        "-D",
+        "-f",
+        "-q",
+        "-o",
+        "/dev/null",
+        "-e",
+        &format!("trace={call}"),
+    ]);
+    strace.args(["-e", &format!("inject={call}:error={error}")]);
+    strace.arg(daemon.get_program()).env_clear();
+    strace.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    strace.stdin(Stdio::null()).stderr(Stdio::null());
+    strace
+}
+
 #[tokio::test]
 async fn fs_02_03_without_watches_worktrees_are_polled_and_the_status_says_so() {
-    if !has("unshare") {
+    if !has("strace") {
         return;
     }
-    for limit in ["max_inotify_watches", "max_inotify_instances"] {
+    for (call, error) in [("inotify_add_watch", "ENOSPC"), ("inotify_init1", "EMFILE")] {
         let mut world = World::new().with_env("LAKEBASE_RESYNC", "1");
-        let daemon = world.command();
-        let mut command = Command::new("unshare");
-        let script = format!("echo 0 > /proc/sys/user/{limit} && exec \"$0\"");
-        command.args([
-            "--user",
-            "--map-users=all",
-            "--map-groups=all",
-            "sh",
-            "-c",
-            &script,
-        ]);
-        command.arg(daemon.get_program()).env_clear();
-        command.envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.stdin(Stdio::null()).stderr(Stdio::null());
-        if !Command::new("unshare")
-            .args(["--user", "--map-users=all", "--map-groups=all", "true"])
-            .status()
-            .is_ok_and(|s| s.success())
-        {
-            eprintln!("user namespaces are not to be had: not tested");
-            return;
-        }
+        let command = without(&world, call, error);
         world.start_as(command).await;
         world.register().await;
         world.branch(&world.main()).await;
-        until(limit, async || {
-            world.repository().await.watch_mode() == v1::WatchMode::Polling
-        })
-        .await;
+        assert_eq!(
+            world.repository().await.watch_mode(),
+            v1::WatchMode::Polling,
+            "{call}"
+        );
         world.git(&["worktree", "add", "-q", "--detach", "../w"]);
         until("the clock alone finds it", async || {
             let worktree = world.worktree(&world.path("w")).await;
             worktree.is_some_and(|worktree| worktree.branch.is_some())
         })
         .await;
+        world.shut_down().await;
     }
 }
 
@@ -117,13 +116,7 @@ async fn fs_06_a_repository_that_hangs_holds_nobody_else() {
     let config = other.join(".git/config");
     let text = fs::read(&config).expect("readable");
     fs::remove_file(&config).expect("removed");
-    assert!(
-        Command::new("mkfifo")
-            .arg(&config)
-            .status()
-            .expect("installed")
-            .success()
-    );
+    make_fifo(&config);
     let hint = v1::ReconcileRequest {
         path: vec![],
         wait: false,
@@ -305,6 +298,14 @@ async fn fs_10_nothing_is_reaped_after_the_ledger_was_lost_or_an_older_one_came_
     assert!(has_branch(&world, "jane-doe-main-worktree-new").await);
 }
 
+/// Makes something odd in the place of a file.
+type Maker = Box<dyn FnOnce(&Path)>;
+
+fn make_fifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.expect("mkfifo is installed").success());
+}
+
 /// What the worktree says of its `.env`.
 async fn env_problem(world: &World) -> String {
     world.reconcile().await;
@@ -326,22 +327,13 @@ async fn fs_12_13_14_an_env_file_in_an_odd_place_is_not_written() {
     fs::create_dir(world.main().join("inside")).expect("made");
     fs::write(world.main().join("inside/env"), "mine\n").expect("written");
     let link = |to: PathBuf| move |env: &Path| std::os::unix::fs::symlink(to, env).expect("linked");
-    let fifo = |env: &Path| {
-        assert!(
-            Command::new("mkfifo")
-                .arg(env)
-                .status()
-                .expect("installed")
-                .success()
-        )
-    };
-    let odd: Vec<Box<dyn FnOnce(&Path)>> = vec![
+    let odd: Vec<Maker> = vec![
         Box::new(link(outside.clone())),
         Box::new(link("inside/env".into())),
         Box::new(link("nowhere".into())),
         Box::new(link(".env".into())),
-        Box::new(fifo),
-        Box::new(|env: &Path| fs::create_dir(env).expect("made")),
+        Box::new(make_fifo),
+        Box::new(|env| fs::create_dir(env).expect("made")),
     ];
     for make in odd {
         drop(fs::remove_file(&env));

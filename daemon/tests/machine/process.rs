@@ -2,7 +2,6 @@
 
 use crate::world::{World, bytes, until};
 use lakebase_proto::{connect, v1};
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -13,7 +12,8 @@ fn killed_at(world: &World, n: u32) -> Command {
     let daemon = world.command();
     let calls = "write,pwrite64,fsync,fdatasync,rename,renameat2,unlink,ftruncate";
     let mut strace = Command::new("strace");
-    strace.args(["-f", "-q", "-o", "/dev/null"]);
+    // The tracer is not the parent: the daemon stays our child.
+    strace.args(["-D", "-f", "-q", "-o", "/dev/null"]);
     let state = world.path("state");
     for file in ["state.db", "state.db-wal", "generation.new", "generation"] {
         strace.arg("-P").arg(state.join(file));
@@ -47,7 +47,7 @@ async fn story(world: &World, round: u32) {
     drop(tokio::time::timeout(Duration::from_secs(5), client.reconcile(request)).await);
 }
 
-/// LAKEBASE_TEST_LONG=1 takes every call, not a few.
+/// `LAKEBASE_TEST_LONG=1` takes every call, not a few.
 fn sample() -> Vec<u32> {
     match std::env::var_os("LAKEBASE_TEST_LONG") {
         Some(_) => (1..=120).collect(),
@@ -68,57 +68,55 @@ async fn pr_01_killed_at_any_call_it_makes_no_branch_twice_and_loses_none() {
     }
     let mut world = World::started().await;
     world.git(&["worktree", "add", "-q", "--detach", "../kept"]);
-    let kept = world.path("kept");
-    let uid = |credential: v1::Credential| credential.branch.expect("it has one").uid;
-    let before = uid(world.credential(&kept).await.expect("ready"));
+    let before = uid_of_kept(&world).await;
     let mut killed = 0;
     for n in sample() {
         world.shut_down().await;
-        let mut child = killed_at(&world, n).spawn().expect("strace is installed");
-        until("it serves, or is gone", async || {
-            connect(&world.socket(), Duration::from_secs(1)).await.is_ok()
-                || child.try_wait().expect("ours").is_some()
-        })
-        .await;
-        if child.try_wait().expect("ours").is_none() {
-            story(&world, n).await;
-        }
-        if let Some(status) = child.try_wait().expect("ours") {
+        if !survives(&world, n).await {
             killed += 1;
-            assert!(!status.success(), "it ended by itself: {status}");
-        } else if let Ok(mut client) = connect(&world.socket(), Duration::from_secs(1)).await {
-            client.shutdown(v1::ShutdownRequest {}).await.expect("it answers");
         }
-        drop(child.wait());
         drop(fs::remove_dir_all(world.path(&format!("w{n}"))));
         world.git(&["worktree", "prune"]);
         let begun = Instant::now();
         world.start().await;
-        assert!(
-            begun.elapsed() < Duration::from_secs(5),
-            "it took {:?} to be back",
-            begun.elapsed()
-        );
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(5), "it took {took:?} to be back");
         world.reconcile().await;
-        assert_eq!(
-            uid(world.credential(&kept).await.expect("ready")),
-            before,
-            "at call {n}"
-        );
+        assert_eq!(uid_of_kept(&world).await, before, "at call {n}");
         let problems = world.repository().await.problems;
         assert!(problems.is_empty(), "at call {n}: {problems:?}");
         let names = world.service_names().await;
-        let of_this: BTreeSet<_> = names
-            .iter()
-            .filter(|name| name.contains(&format!("worktree-w{n}")))
-            .collect();
-        assert!(
-            of_this.len() <= 1,
-            "at call {n} a worktree got two branches: {names:?}"
-        );
+        let stem = format!("worktree-w{n}");
+        let of_this = names.iter().filter(|name| name.contains(&stem)).count();
+        assert!(of_this <= 1, "at call {n} a worktree got two branches: {names:?}");
     }
     assert!(killed > 0, "no call was hit");
     eprintln!("killed {killed} times");
+}
+
+async fn uid_of_kept(world: &World) -> String {
+    let credential = world.credential(&world.path("kept")).await.expect("ready");
+    credential.branch.expect("it has one").uid
+}
+
+/// Lives through one story, and says whether the daemon did too.
+async fn survives(world: &World, n: u32) -> bool {
+    let mut child = killed_at(world, n).spawn().expect("strace is installed");
+    let mut has_ended = || child.try_wait().expect("ours").is_some();
+    until("it serves, or is gone", async || {
+        connect(&world.socket(), Duration::from_secs(1)).await.is_ok() || has_ended()
+    })
+    .await;
+    if !has_ended() {
+        story(world, n).await;
+    }
+    if !has_ended()
+        && let Ok(mut client) = connect(&world.socket(), Duration::from_secs(1)).await
+    {
+        // Its end is a part of the story: the call may be hit in there.
+        drop(client.shutdown(v1::ShutdownRequest {}).await);
+    }
+    child.wait().expect("ours").success()
 }
 
 #[tokio::test]
