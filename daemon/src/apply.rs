@@ -103,6 +103,7 @@ pub(crate) async fn apply(
                 .change(slot, |record| record.reap_after = Some(*reap_after))
                 .await?;
         }
+        Action::Rename { to } => applying.rename(slot, to).await?,
         Action::MarkPresent => applying.change(slot, |record| record.reap_after = None).await?,
         Action::Quarantine => {
             applying
@@ -389,6 +390,18 @@ impl Applying<'_> {
         self.save(record).await
     }
 
+    async fn rename(&mut self, from: &Slot, to: &Slot) -> Result<(), Failed> {
+        let record = Record {
+            slot: to.clone(),
+            reap_after: None,
+            ..self.record(from)?
+        };
+        self.ledger.rename(self.repository, self.place, from, to).await?;
+        self.records.retain(|old| &old.slot != from);
+        self.records.push(record);
+        Ok(())
+    }
+
     async fn forget(&mut self, slot: &Slot) -> Result<(), Failed> {
         self.ledger.forget(self.repository, self.place, slot).await?;
         self.records.retain(|record| &record.slot != slot);
@@ -422,6 +435,7 @@ impl Applying<'_> {
         let branch = match &step.action {
             Action::Reap(permit) => permit.branch().clone(),
             Action::Create { branch, .. } => branch.clone(),
+            Action::Rename { to } => self.record(to)?.branch,
             _ => self
                 .record(&step.slot)
                 .map_or_else(|_| BranchId::new(""), |record| record.branch),
@@ -459,6 +473,7 @@ fn word(action: &Action, is_made: bool) -> &'static str {
         Action::Hold => "lease held",
         Action::Release { .. } => "lease released",
         Action::MarkAbsent { .. } => "marked absent",
+        Action::Rename { .. } => "moved",
         Action::MarkPresent => "marked present",
         Action::Reap(_) => "reaped",
         Action::Forget => "forgotten",
@@ -503,6 +518,8 @@ mod tests {
             device: 1,
             inode: 1,
             last_config: None,
+            born: None,
+            main_worktree: None,
         };
         ledger.register(&row, clock::now()).await?;
         let place = Place {

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use etcetera::BaseStrategy;
 use lakebase_proto::{SocketEnv, socket_path};
 use local_lakebase::Limits;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -24,6 +25,12 @@ pub struct Args {
     /// Directory for the ledger and the log [default: ~/.local/state/lakebase]
     #[arg(long, value_name = "DIR", env = "LAKEBASE_STATE_DIR")]
     state_dir: Option<PathBuf>,
+    /// How changes in worktrees are noticed; `poll` is for file systems that tell of changes wrongly or not at all
+    #[arg(long, value_name = "HOW", env = "LAKEBASE_WATCH", value_enum, default_value_t = Watch::Events)]
+    watch: Watch,
+    /// How often everything is looked at though nothing was heard of it
+    #[arg(long, value_name = "SECONDS", env = "LAKEBASE_RESYNC", default_value_t = 30, hide = true, value_parser = clap::value_parser!(u64).range(1..=30))]
+    resync: u64,
     #[command(flatten)]
     local: LocalArgs,
     /// Log to standard error as well as to the file
@@ -47,7 +54,7 @@ pub struct Args {
     command: Option<Command>,
 }
 
-/// How long some things take, so that tests need not wait for them.
+/// How some things go and how long they take, so that tests need not wait for them.
 #[derive(Debug, clap::Args)]
 struct Pace {
     #[arg(long, hide = true, value_name = "MILLISECONDS", default_value = "15000", value_parser = millis)]
@@ -59,6 +66,15 @@ struct Pace {
 
 fn millis(text: &str) -> Result<Duration, std::num::ParseIntError> {
     text.parse().map(Duration::from_millis)
+}
+
+/// How changes in worktrees are noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Watch {
+    /// By file events, with a slow look as a net.
+    Events,
+    /// By looking every so often.
+    Poll,
 }
 
 /// What to run instead of the daemon.
@@ -155,6 +171,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// The ledger, the lock and the log.
     pub state_dir: PathBuf,
+    /// How changes in worktrees are noticed.
+    pub watch: Watch,
+    /// How often everything is looked at though nothing was heard of it.
+    pub resync: Duration,
     /// Local Lakebase.
     pub local: local_lakebase::Config,
     /// The filter of the log.
@@ -199,6 +219,8 @@ impl Config {
             metrics,
             unread: args.pace.unread,
             supervisor: supervisor(),
+            watch: args.watch,
+            resync: Duration::from_secs(args.resync),
             local: args.local.complete(&dirs),
             log: args.log,
             log_stderr: args.log_stderr,
@@ -246,6 +268,13 @@ fn supervisor() -> Supervisor {
             .filter(|usec| *usec > 0)
             .map(Duration::from_micros),
     }
+}
+
+/// What a program that we run has of our environment: where programs and the user's own settings are.
+pub(crate) fn program_env() -> impl Iterator<Item = (&'static str, OsString)> {
+    ["PATH", "HOME", "XDG_CONFIG_HOME"]
+        .into_iter()
+        .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 fn login_name() -> String {

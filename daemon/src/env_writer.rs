@@ -8,8 +8,15 @@ use daemon_core::env_file::{self, Connection};
 use secrecy::ExposeSecret;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// What new files are called before they take the place of the old one.
+const TEMPORARY: &str = ".env.lakebase-";
+
+/// How often a write is begun anew because somebody else wrote.
+const ATTEMPTS: usize = 20;
 
 /// A larger file than this is no `.env` of anybody's.
 const MAX_ENV_FILE: u64 = 1024 * 1024;
@@ -47,15 +54,47 @@ pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<
         },
         &file.prefix,
     );
-    let before = read(&path).map_err(|error| cannot("read", &path, &error))?;
-    let after = env_file::with_block(&before, &variables).map_err(|error| Problem {
-        message: format!("`{}`: {error}", path.display()),
-        fix: String::new(),
-    })?;
-    if before == after && is_private(&path) {
-        return Ok(());
+    keep_block(&path, &variables)
+}
+
+/// Puts the block into the file, whatever others write into it meanwhile.
+fn keep_block(path: &Path, variables: &[(String, String)]) -> Result<(), Problem> {
+    sweep(path);
+    let mut before = read(path).map_err(|error| cannot("read", path, &error))?;
+    let mut in_place = before.clone();
+    for _ in 0..ATTEMPTS {
+        let after = env_file::with_block(&before, variables).map_err(|error| Problem {
+            message: format!("`{}`: {error}", path.display()),
+            fix: String::new(),
+        })?;
+        if before == after && in_place == after && is_private(path) {
+            return Ok(());
+        }
+        let replaced = replace(path, &after).map_err(|error| cannot("write", path, &error))?;
+        if replaced == in_place {
+            return Ok(());
+        }
+        // Somebody wrote between our look and our write; what they wrote is what we begin with now.
+        (before, in_place) = (replaced, after);
     }
-    replace(&path, &after).map_err(|error| cannot("write", &path, &error))
+    Err(Problem {
+        message: format!(
+            "cannot write `{}`: somebody else keeps writing it",
+            path.display()
+        ),
+        fix: String::new(),
+    })
+}
+
+/// Takes away what a daemon that was killed in the middle of a write left behind; it may hold a password.
+fn sweep(path: &Path) {
+    let entries = path.parent().and_then(|dir| fs::read_dir(dir).ok());
+    for entry in entries.into_iter().flatten().flatten() {
+        let is_left = entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes());
+        if is_left && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            drop(fs::remove_file(entry.path()));
+        }
+    }
 }
 
 /// The file must be in the worktree, a plain file or nothing, and nothing that git would commit.
@@ -94,10 +133,7 @@ fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
             );
             refuse("git does not ignore it, and it would hold a password", &fix)
         }
-        Err(error) => refuse(
-            error.message(),
-            "run `git status` in the worktree and mend what it says",
-        ),
+        Err(error) => refuse(&error, "run `git status` in the worktree and mend what it says"),
     }
 }
 
@@ -112,23 +148,120 @@ fn is_private(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.mode() & 0o777 == 0o600)
 }
 
-/// Writes a new file beside the old one and renames it over it, so that no reader ever sees half.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a new file beside the old one and puts it in its place, so that no reader ever sees half. Returns what it took the
+/// place of.
+fn replace(path: &Path, text: &str) -> io::Result<String> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".env.lakebase-")
-        .tempfile_in(dir)?;
+    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
-    file.persist(path)?;
-    fs::File::open(dir)?.sync_all()
+    let replaced = if exchange(file.path(), path)? {
+        read(file.path())?
+    } else {
+        let replaced = read(path)?;
+        file.persist(path)?;
+        replaced
+    };
+    fs::File::open(dir)?.sync_all()?;
+    Ok(replaced)
+}
+
+/// Swaps two files in one step, so that nothing that somebody else wrote is lost unseen. Returns false where there is nothing to
+/// swap with, or the file system cannot.
+fn exchange(new: &Path, old: &Path) -> io::Result<bool> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    use rustix::io::Errno;
+    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> Problem {
     Problem {
         message: format!("cannot {verb} `{}`: {error}", path.display()),
         fix: String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables() -> Vec<(String, String)> {
+        vec![("PGPASSWORD".into(), "secret".into())]
+    }
+
+    fn env() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let path = dir.path().join(".env");
+        (dir, path)
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("listed").flatten();
+        entries
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn fs_15_what_a_killed_write_left_is_taken_away() {
+        let (dir, path) = env();
+        fs::write(dir.path().join(".env.lakebase-x1y2z3"), "PGPASSWORD=old").expect("written");
+        fs::create_dir(dir.path().join(".env.lakebase-dir")).expect("made");
+        fs::write(&path, "A=1\n").expect("written");
+        keep_block(&path, &variables()).expect("written");
+        let mut names = names(dir.path());
+        names.sort();
+        assert_eq!(names, [".env", ".env.lakebase-dir"]);
+        assert!(fs::read_to_string(&path).expect("readable").starts_with("A=1\n"));
+    }
+
+    #[test]
+    fn fs_16_the_file_is_the_users_alone_whatever_it_was() {
+        let (_dir, path) = env();
+        fs::write(&path, "A=1\n").expect("written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("changed");
+        keep_block(&path, &variables()).expect("written");
+        assert!(is_private(&path));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
+        keep_block(&path, &variables()).expect("written");
+        assert!(is_private(&path), "also when the text is right already");
+    }
+
+    /// An editor that replaces the file, as most do, while we replace it too: both keep what they wrote.
+    #[test]
+    fn fs_17_what_somebody_writes_at_the_same_time_is_not_lost() {
+        let (dir, path) = env();
+        fs::write(&path, "").expect("written");
+        let (theirs, new) = (path.clone(), dir.path().join("editor.tmp"));
+        let editor = std::thread::spawn(move || {
+            for n in 0..300 {
+                let mut text = fs::read_to_string(&theirs).expect("it is always there");
+                let wanted = format!("LINE_{n}=1\n");
+                text.push_str(&wanted);
+                fs::write(&new, &text).expect("written");
+                fs::rename(&new, &theirs).expect("renamed");
+                // The last thing it wrote must come through; an editor does not merge what it has not seen.
+                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+                while !fs::read_to_string(&theirs)
+                    .expect("it is always there")
+                    .contains(&wanted)
+                {
+                    assert!(std::time::Instant::now() < deadline, "line {n} is lost");
+                }
+            }
+        });
+        let mut n = 0;
+        while !editor.is_finished() {
+            n += 1;
+            let other = vec![("PGPASSWORD".to_owned(), format!("secret{n}"))];
+            keep_block(&path, &other).expect("written");
+        }
+        editor.join().expect("no line is lost");
     }
 }

@@ -1,15 +1,25 @@
-//! Reads git: which worktrees a repository has and where their HEADs point. The only user of git2. Changes nothing, runs
-//! nothing, and says "unknown" where it could not look.
+//! Reads git: which worktrees a repository has and where their HEADs point. The only user of git2. Changes nothing, runs git
+//! only for what libgit2 cannot open, and says "unknown" where it could not look.
 
+use crate::machine::is_remote;
+use crate::patient::Hangs;
+use daemon_core::Timestamp;
 use daemon_core::git_file;
-use daemon_core::ids::{GitRef, WorktreeId};
+use daemon_core::ids::{GitRef, Slot, WorktreeId};
 use daemon_core::state::{GitView, Head, Seen, Worktree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+mod command;
+mod renames;
+
+/// What HEAD holds in a repository whose refs are in a reftable.
+const REFTABLE_HEAD: &[u8] = b"ref: refs/heads/.invalid";
 
 /// The largest HEAD, `gitdir` or `locked` file that is read.
 const MAX_GIT_FILE: u64 = 8 * 1024;
@@ -21,6 +31,10 @@ pub(crate) enum GitError {
     NotARepository { path: PathBuf, source: git2::Error },
     #[error("cannot read the git repository at `{path}`")]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error("cannot read the git repository at `{path}`: {why}")]
+    Odd { path: PathBuf, why: String },
+    #[error("cannot read the git repository at `{path}`")]
+    Hangs { path: PathBuf, source: Hangs },
 }
 
 /// Where the parts of a repository are.
@@ -29,7 +43,9 @@ pub(crate) struct Located {
     pub(crate) common_dir: PathBuf,
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    /// `None` for a bare repository.
+    /// When the common directory was made, in nanoseconds, where the file system tells.
+    pub(crate) born: Option<i64>,
+    /// `None` for a bare repository, and for one whose git directory does not tell where its worktree is.
     pub(crate) main_worktree: Option<PathBuf>,
     pub(crate) hooks_dir: PathBuf,
 }
@@ -72,49 +88,162 @@ const SEEN_LATELY: Duration = Duration::from_mins(2);
 pub(crate) struct Found {
     pub(crate) view: GitView,
     pub(crate) places: BTreeMap<WorktreeId, Place>,
+    /// A part of it is on a file system that does not tell of all changes.
+    pub(crate) is_remote: bool,
 }
 
 /// Finds the repository that holds a path.
 ///
 /// # Errors
-/// [`GitError`] when there is none, or it is of a kind that libgit2 cannot open.
+/// [`GitError`] when there is none, or it cannot be read.
 pub(crate) fn locate(path: &Path) -> Result<Located, GitError> {
-    let not_found = |source| GitError::NotARepository {
-        path: path.to_owned(),
-        source,
-    };
-    let here = git2::Repository::discover(path).map_err(not_found)?;
+    // Unlike `discover`, this keeps the worktree that it came from.
+    let flags = git2::RepositoryOpenFlags::CROSS_FS;
+    match git2::Repository::open_ext(path, flags, &[] as &[&OsStr]) {
+        Ok(here) => {
+            // From within the main worktree is the one place that always tells where it is.
+            let is_main = here.path() == here.commondir() && !here.is_bare();
+            let worktree = here.workdir().filter(|_| is_main).map(Path::to_owned);
+            locate_again(here.commondir(), worktree.as_deref())
+        }
+        Err(error) if is_beyond_libgit2(&error, path) => {
+            let odd = |why| GitError::Odd {
+                path: path.to_owned(),
+                why,
+            };
+            locate_again(&command::common_dir(path).map_err(odd)?, None)
+        }
+        Err(source) => Err(GitError::NotARepository {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Finds the parts of a repository by its common directory. `worktree` is where its main worktree was when it was registered.
+///
+/// # Errors
+/// [`GitError`] when it is gone, or cannot be read.
+pub(crate) fn locate_again(common_dir: &Path, worktree: Option<&Path>) -> Result<Located, GitError> {
     let unreadable = |source| GitError::Unreadable {
-        path: path.to_owned(),
+        path: common_dir.to_owned(),
         source,
     };
-    let common_dir = here.commondir().canonicalize().map_err(unreadable)?;
+    let common_dir = common_dir.canonicalize().map_err(unreadable)?;
     let meta = std::fs::metadata(&common_dir).map_err(unreadable)?;
-    let repository = git2::Repository::open(&common_dir).map_err(not_found)?;
-    let main_worktree = repository
-        .workdir()
-        .map(Path::canonicalize)
-        .transpose()
-        .map_err(unreadable)?;
-    let hooks_dir = hooks_dir(&repository, &common_dir, main_worktree.as_deref());
+    let access = Access::open(&common_dir).map_err(|why| GitError::Odd {
+        path: common_dir.clone(),
+        why,
+    })?;
+    let main_worktree = access.main_worktree(&common_dir, worktree);
+    let hooks_dir = access.hooks_dir(&common_dir, main_worktree.as_deref());
     Ok(Located {
         device: meta.dev(),
         inode: meta.ino(),
+        born: born(&meta),
         common_dir,
         main_worktree,
         hooks_dir,
     })
 }
 
-/// `core.hooksPath` (relative to where hooks run), else `hooks` in the common directory.
-fn hooks_dir(repository: &git2::Repository, common_dir: &Path, main_worktree: Option<&Path>) -> PathBuf {
-    let configured = repository
-        .config()
-        .and_then(|config| config.get_path("core.hooksPath"));
-    match configured {
-        Ok(path) => main_worktree.unwrap_or(common_dir).join(path),
-        Err(_) => common_dir.join("hooks"),
+/// Says whether a repository is there that libgit2 takes for none, or cannot open; git itself may know it.
+fn is_beyond_libgit2(error: &git2::Error, path: &Path) -> bool {
+    let has_one =
+        |dir: &Path| dir.join(".git").exists() || dir.join("HEAD").exists() && dir.join("objects").exists();
+    error.code() != git2::ErrorCode::Owner && path.ancestors().any(has_one)
+}
+
+/// How a repository is read: by libgit2, or by git for what that cannot open.
+enum Access {
+    Library(git2::Repository),
+    Command(command::Listing),
+}
+
+impl Access {
+    fn open(common_dir: &Path) -> Result<Self, String> {
+        match git2::Repository::open(common_dir) {
+            Ok(repository) => Ok(Self::Library(repository)),
+            Err(error) => {
+                let listing = if is_beyond_libgit2(&error, common_dir) {
+                    command::Listing::read(common_dir)
+                } else {
+                    Err(error.message().to_owned())
+                };
+                listing.map(Self::Command).map_err(|why| {
+                    format!(
+                        "cannot open `{}`: {} ({why})",
+                        common_dir.display(),
+                        error.message()
+                    )
+                })
+            }
+        }
     }
+
+    /// The main worktree: where the git directory says, unless that is not where git's own link back is found.
+    fn main_worktree(&self, common_dir: &Path, registered: Option<&Path>) -> Option<PathBuf> {
+        let told = match self {
+            Self::Library(repository) => repository.workdir().map(Path::to_owned),
+            Self::Command(listing) => listing.main.clone(),
+        };
+        let candidates = [told.as_deref(), registered].into_iter().flatten();
+        let mut roots = candidates.filter_map(|root| root.canonicalize().ok());
+        roots.find(|root| is_worktree_of(root, common_dir))
+    }
+
+    /// `core.hooksPath` (relative to where hooks run), else `hooks` in the common directory.
+    fn hooks_dir(&self, common_dir: &Path, main_worktree: Option<&Path>) -> PathBuf {
+        let configured = match self {
+            Self::Library(repository) => repository
+                .config()
+                .and_then(|c| c.get_path("core.hooksPath"))
+                .ok(),
+            Self::Command(_) => command::hooks_path(common_dir),
+        };
+        match configured {
+            Some(path) => main_worktree.unwrap_or(common_dir).join(path),
+            None => common_dir.join("hooks"),
+        }
+    }
+
+    fn head(&self, root: &Path, admin_dir: &Path) -> Head {
+        match (self, read_head(admin_dir)) {
+            (Self::Command(listing), Head::Unknown(_)) => listing.head(root),
+            (_, head) => head,
+        }
+    }
+
+    fn has(&self, name: &GitRef) -> Result<bool, String> {
+        let repository = match self {
+            Self::Library(repository) => repository,
+            Self::Command(listing) => return Ok(listing.has(name)),
+        };
+        match repository.find_reference(name.as_str()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(false),
+            Err(error) => Err(format!("cannot look up `{name}`: {}", error.message())),
+        }
+    }
+}
+
+/// Inodes are used again, so a directory is told from a later one by its birth too.
+fn born(meta: &std::fs::Metadata) -> Option<i64> {
+    let age = meta.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    age.as_nanos().try_into().ok()
+}
+
+/// Says whether the `.git` of a directory is this common directory, or a file that names it.
+fn is_worktree_of(root: &Path, common_dir: &Path) -> bool {
+    let dot_git = root.join(".git");
+    let target = match read_git_file(&dot_git) {
+        Ok(text) => match text.trim_ascii().strip_prefix(b"gitdir: ") {
+            Some(named) => root.join(OsStr::from_bytes(named)),
+            None => return false,
+        },
+        Err(_) => dot_git,
+    };
+    target.canonicalize().is_ok_and(|target| target == common_dir)
 }
 
 /// What to look at, and what is known from before.
@@ -122,8 +251,11 @@ pub(crate) struct Question {
     pub(crate) common_dir: PathBuf,
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    /// Refs whose existence is asked.
-    pub(crate) refs: BTreeSet<GitRef>,
+    pub(crate) born: Option<i64>,
+    /// Where the main worktree was when the repository was registered.
+    pub(crate) main_worktree: Option<PathBuf>,
+    /// Refs whose existence is asked, and since when they have records.
+    pub(crate) refs: BTreeMap<GitRef, Timestamp>,
 }
 
 /// Looks at all worktrees. Blocking: a dead file system can hold it for long.
@@ -137,31 +269,33 @@ pub(crate) fn look(question: &Question, before: Option<&Found>) -> Seen<Found> {
 fn try_look(question: &Question, before: Option<&Found>) -> Result<Found, String> {
     let common_dir = &question.common_dir;
     let meta = std::fs::metadata(common_dir).map_err(|error| cannot("read", common_dir, &error))?;
-    if (meta.dev(), meta.ino()) != (question.device, question.inode) {
+    let is_other_birth = matches!((born(&meta), question.born), (Some(now), Some(then)) if now != then);
+    if (meta.dev(), meta.ino()) != (question.device, question.inode) || is_other_birth {
         return Err(format!(
             "`{}` is another repository now; run `lakebase init` in it",
             common_dir.display()
         ));
     }
-    let repository = git2::Repository::open(common_dir)
-        .map_err(|error| format!("cannot open `{}`: {}", common_dir.display(), error.message()))?;
+    let access = Access::open(common_dir)?;
     let mut found = Found::default();
-    let main_head = read_head(common_dir);
+    let main_worktree = access.main_worktree(common_dir, question.main_worktree.as_deref());
+    let main_head = access.head(main_worktree.as_deref().unwrap_or(common_dir), common_dir);
     if let Head::Branch(name) = &main_head {
         found.view.main_branch = Some(name.clone());
     }
-    if let Some(root) = repository.workdir() {
+    if let Some(root) = main_worktree {
         let place = Place {
-            root: trimmed(root),
+            root,
             admin_dir: common_dir.clone(),
             stood_in: None,
         };
         found.add(WorktreeId::Main, main_head, false, place);
     }
     for name in linked_names(common_dir)? {
-        add_linked(&mut found, common_dir, &name);
+        add_linked(&access, &mut found, common_dir, &name);
     }
-    found.view.refs = existing_refs(&repository, &question.refs)?;
+    (found.view.refs, found.view.renamed) = look_at_refs(&access, question, &found.view)?;
+    found.is_remote = is_remote(common_dir) || found.places.values().any(|place| is_remote(&place.root));
     if let Some(before) = before {
         remember_places(before, &mut found);
         found.view.removed_live = removed_live(before, &found);
@@ -214,10 +348,13 @@ fn linked_names(common_dir: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-fn add_linked(found: &mut Found, common_dir: &Path, name: &str) {
+fn add_linked(access: &Access, found: &mut Found, common_dir: &Path, name: &str) {
     let admin_dir = common_dir.join("worktrees").join(name);
     let (root, head) = match linked_root(&admin_dir) {
-        Ok(root) => (root, read_head(&admin_dir)),
+        Ok(root) => {
+            let head = access.head(&root, &admin_dir);
+            (root, head)
+        }
         Err(reason) => (PathBuf::new(), Head::Unknown(reason)),
     };
     let is_locked = is_locked(&admin_dir);
@@ -304,23 +441,41 @@ fn removed_live(before: &Found, now: &Found) -> BTreeSet<WorktreeId> {
         .collect()
 }
 
-fn existing_refs(
-    repository: &git2::Repository,
-    asked: &BTreeSet<GitRef>,
-) -> Result<BTreeSet<GitRef>, String> {
-    let mut existing = BTreeSet::new();
-    for name in asked {
-        match repository.find_reference(name.as_str()) {
-            Ok(_) => drop(existing.insert(name.clone())),
-            Err(error) if error.code() == git2::ErrorCode::NotFound => {}
-            Err(error) => return Err(format!("cannot look up `{name}`: {}", error.message())),
+/// Those of the asked-for refs that exist, and the names of today of those that were renamed.
+fn look_at_refs(
+    access: &Access,
+    question: &Question,
+    view: &GitView,
+) -> Result<(BTreeSet<GitRef>, BTreeMap<GitRef, GitRef>), String> {
+    let (mut existing, mut missing) = (BTreeSet::new(), BTreeMap::new());
+    let heads: BTreeSet<_> = view.worktrees.iter().filter_map(Worktree::slot).collect();
+    for (name, since) in &question.refs {
+        if access.has(name)? {
+            existing.insert(name.clone());
+        } else if !heads.contains(&Slot::Ref(name.clone())) {
+            missing.insert(name.clone(), *since);
         }
     }
-    Ok(existing)
+    let mut renamed = renames::follow(&question.common_dir, &missing);
+    for to in renamed.values().cloned().collect::<BTreeSet<_>>() {
+        if !access.has(&to)? {
+            renamed.retain(|_, name| name != &to);
+        }
+    }
+    Ok((existing, renamed))
+}
+
+/// Where HEAD of a worktree points at this moment.
+pub(crate) fn head_now(root: &Path, admin_dir: &Path) -> Head {
+    match read_git_file(&admin_dir.join("HEAD")) {
+        Ok(bytes) if bytes.trim_ascii() == REFTABLE_HEAD => command::head(root),
+        Ok(bytes) => git_file::parse_head(&bytes),
+        Err(error) => Head::Unknown(cannot("read HEAD in", admin_dir, &error)),
+    }
 }
 
 /// Reads where HEAD points, in a worktree's git directory.
-pub(crate) fn read_head(git_dir: &Path) -> Head {
+fn read_head(git_dir: &Path) -> Head {
     match read_git_file(&git_dir.join("HEAD")) {
         Ok(bytes) => git_file::parse_head(&bytes),
         Err(error) => Head::Unknown(cannot("read HEAD in", git_dir, &error)),
@@ -343,14 +498,21 @@ fn read_git_file(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Says whether git ignores a path in a worktree and does not track it, so that a secret may be written there.
-pub(crate) fn is_safely_ignored(worktree_root: &Path, relative: &Path) -> Result<bool, git2::Error> {
-    let repository = git2::Repository::open(worktree_root)?;
-    let is_tracked = repository.index()?.get_path(relative, 0).is_some();
-    Ok(!is_tracked && repository.is_path_ignored(relative)?)
-}
-
-fn trimmed(path: &Path) -> PathBuf {
-    path.components().collect()
+///
+/// # Errors
+/// Why git cannot say.
+pub(crate) fn is_safely_ignored(worktree_root: &Path, relative: &Path) -> Result<bool, String> {
+    let in_library = || -> Result<bool, git2::Error> {
+        let repository = git2::Repository::open(worktree_root)?;
+        let is_tracked = repository.index()?.get_path(relative, 0).is_some();
+        Ok(!is_tracked && repository.is_path_ignored(relative)?)
+    };
+    match in_library() {
+        Err(error) if is_beyond_libgit2(&error, worktree_root) => {
+            command::is_ignored(worktree_root, relative)
+        }
+        answer => answer.map_err(|error| error.message().to_owned()),
+    }
 }
 
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> String {

@@ -1,18 +1,27 @@
 //! The ledger: repositories, records, tombstones and events in SQLite. The only user of sqlx in the daemon. Holds no
 //! secret and decides nothing.
 
+use crate::reconcile::blocking;
+use crate::{clock, machine};
 use chrono::DateTime;
 use daemon_core::Timestamp;
 use daemon_core::ids::{BranchId, BranchUid, ProjectId, RepositoryId, Slot};
 use daemon_core::state::{Reaped, Record, RecordState};
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{FromRow, SqlitePool};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
+
+mod mark;
+
+use mark::{Mark, Marked};
 
 /// How many events are kept.
 const EVENTS_KEPT: i64 = 10_000;
@@ -27,7 +36,15 @@ pub(crate) enum LedgerError {
     #[error("cannot use the ledger")]
     Sql(#[from] sqlx::Error),
     #[error("cannot bring the ledger up to date")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
+    Migrate(#[from] MigrateError),
+    #[error("cannot use the ledger: it is broken: {0}")]
+    Broken(String),
+    #[error("cannot use the ledger: a newer lakebased has changed it (version {0}); run that one")]
+    Newer(i64),
+    #[error("cannot trust the ledger: the disk lost a write; restart lakebased")]
+    Distrusted,
+    #[error("cannot move the broken ledger `{path}` aside")]
+    Aside { path: PathBuf, source: io::Error },
     #[error("cannot read the ledger: `{0}` makes no sense")]
     Nonsense(String),
 }
@@ -40,6 +57,9 @@ pub(crate) struct RepositoryRow {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) last_config: Option<String>,
+    /// When the directory was made, where the file system tells.
+    pub(crate) born: Option<i64>,
+    pub(crate) main_worktree: Option<PathBuf>,
 }
 
 /// Where records of one repository live: a service and a project of it.
@@ -63,8 +83,19 @@ pub(crate) struct Event<'a> {
 #[derive(Debug, Clone)]
 pub(crate) struct Ledger {
     pool: SqlitePool,
+    keep: Arc<Keep>,
     /// The sequence of the newest event.
     newest: Arc<watch::Sender<i64>>,
+}
+
+/// What is known of the ledger's own state.
+#[derive(Debug, Default)]
+struct Keep {
+    /// Rows of other machines are not ours to act on.
+    machine: String,
+    mark: Option<Mark>,
+    is_upsert_only: AtomicBool,
+    has_lost_writes: AtomicBool,
 }
 
 #[derive(FromRow)]
@@ -74,6 +105,8 @@ struct RawRepository {
     device: i64,
     inode: i64,
     last_config: Option<String>,
+    born: Option<i64>,
+    main_worktree: Option<Vec<u8>>,
 }
 
 #[derive(FromRow)]
@@ -114,37 +147,119 @@ struct RawEvent {
 }
 
 impl Ledger {
-    /// Opens the ledger, making it if it is not there, and brings its schema up to date.
-    pub(crate) async fn open(path: &Path) -> Result<Self, LedgerError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            // An intent must be on the disk before the request that it announces.
-            .synchronous(SqliteSynchronous::Full);
-        Self::connect(options).await
+    /// Opens the ledger, making it if it is not there, and brings its schema up to date. A broken one is moved aside. When it
+    /// is not the one of last time, it is upsert-only until somebody confirms it.
+    pub(crate) async fn open(path: &Path, machine: String) -> Result<Self, LedgerError> {
+        let mark = Mark::beside(path);
+        let (pool, is_new) = match connect(options(path)).await {
+            Err(error) if is_damage(&error) => {
+                tracing::error!(
+                    error = crate::services::chain(&error),
+                    "the ledger is broken; a new one is begun"
+                );
+                move_aside(path)?;
+                (connect(options(path)).await?, true)
+            }
+            pool => (pool?, false),
+        };
+        let keep = Keep {
+            machine,
+            mark: Some(mark),
+            ..Keep::default()
+        };
+        let ledger = Self::on(pool, keep).await?;
+        ledger.compare(is_new).await?;
+        ledger.claim().await?;
+        Ok(ledger)
     }
 
     /// Opens a ledger that lives as long as the value.
     #[cfg(test)]
     pub(crate) async fn in_memory() -> Result<Self, LedgerError> {
-        Self::connect(SqliteConnectOptions::new().in_memory(true)).await
+        let pool = connect(SqliteConnectOptions::new().in_memory(true)).await?;
+        Self::on(pool, Keep::default()).await
     }
 
-    async fn connect(options: SqliteConnectOptions) -> Result<Self, LedgerError> {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None);
-        let pool = pool.connect_with(options).await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
+    async fn on(pool: SqlitePool, keep: Keep) -> Result<Self, LedgerError> {
         let newest = sqlx::query_scalar("SELECT COALESCE(MAX(sequence), 0) FROM events")
             .fetch_one(&pool)
             .await?;
         Ok(Self {
             pool,
+            keep: Arc::new(keep),
             newest: Arc::new(watch::Sender::new(newest)),
         })
+    }
+
+    // ---- itself
+
+    /// Says whether this ledger is not the one of last time, and nobody has confirmed it: then nothing may be deleted.
+    pub(crate) fn is_upsert_only(&self) -> bool {
+        self.keep.is_upsert_only.load(Ordering::Relaxed)
+    }
+
+    /// A person has looked, and trusts this ledger.
+    pub(crate) async fn confirm(&self) -> Result<(), LedgerError> {
+        sqlx::query("UPDATE ledger SET is_upsert_only = 0")
+            .execute(&self.pool)
+            .await?;
+        self.keep.is_upsert_only.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Draws the conclusion from a failure: after a lost write nobody knows what is on the disk, until it is read anew.
+    pub(crate) fn judge(&self, error: &LedgerError) {
+        if is_lost_write(error) {
+            self.keep.has_lost_writes.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Compares the ledger with the mark of the last change that was made to it.
+    async fn compare(&self, is_new: bool) -> Result<(), LedgerError> {
+        let (generation, was_upsert_only): (i64, bool) =
+            sqlx::query_as("SELECT generation, is_upsert_only FROM ledger")
+                .fetch_one(&self.pool)
+                .await?;
+        let marked = self.keep.mark.as_ref().map_or(Marked::Missing, Mark::read);
+        let is_lost = is_new || marked.is_ahead_of(generation);
+        if is_lost {
+            tracing::error!(
+                "this is not the ledger of last time; no branch is deleted until `lakebase gc --yes`"
+            );
+            sqlx::query("UPDATE ledger SET is_upsert_only = 1, generation = ?")
+                .bind(marked.after(generation))
+                .execute(&self.pool)
+                .await?;
+        }
+        self.keep
+            .is_upsert_only
+            .store(is_lost || was_upsert_only, Ordering::Relaxed);
+        self.note().await
+    }
+
+    /// Takes over what was registered before machines were told apart.
+    async fn claim(&self) -> Result<(), LedgerError> {
+        sqlx::query("UPDATE repositories SET machine = ? WHERE machine = ''")
+            .bind(&self.keep.machine)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Marks the generation beside the ledger. The mark is never ahead: the change is on the disk before.
+    async fn note(&self) -> Result<(), LedgerError> {
+        let Some(mark) = self.keep.mark.clone() else {
+            return Ok(());
+        };
+        let generation: i64 = sqlx::query_scalar("SELECT generation FROM ledger")
+            .fetch_one(&self.pool)
+            .await?;
+        let written = blocking(move || mark.write(generation)).await;
+        if let Err(error) = written {
+            // An old mark hides that an old ledger came back; it does no other harm.
+            tracing::warn!(%error, "cannot mark the ledger's generation");
+        }
+        Ok(())
     }
 
     // ---- repositories
@@ -152,8 +267,10 @@ impl Ledger {
     /// Returns every repository that is watched.
     pub(crate) async fn repositories(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
         let rows: Vec<RawRepository> = sqlx::query_as(
-            "SELECT id, common_dir, device, inode, last_config FROM repositories WHERE retired = 0 ORDER BY registered_at, id",
+            "SELECT id, common_dir, device, inode, last_config, born, main_worktree FROM repositories
+             WHERE retired = 0 AND machine = ? ORDER BY registered_at, id",
         )
+        .bind(&self.keep.machine)
         .fetch_all(&self.pool)
         .await?;
         Ok(rows.into_iter().map(RepositoryRow::from).collect())
@@ -169,27 +286,37 @@ impl Ledger {
         let path = row.common_dir.as_os_str().as_bytes();
         let (device, inode) = (signed(row.device), signed(row.inode));
         let mut tx = self.pool.begin().await?;
-        let known: Option<String> =
-            sqlx::query_scalar("SELECT id FROM repositories WHERE device = ? AND inode = ? AND retired = 0")
-                .bind(device)
-                .bind(inode)
-                .fetch_optional(&mut *tx)
-                .await?;
+        let known: Option<String> = sqlx::query_scalar(
+            "SELECT id FROM repositories
+             WHERE device = ? AND inode = ? AND coalesce(born = ?, 1) AND machine = ? AND retired = 0",
+        )
+        .bind(device)
+        .bind(inode)
+        .bind(row.born)
+        .bind(&self.keep.machine)
+        .fetch_optional(&mut *tx)
+        .await?;
         let id = known.unwrap_or_else(|| row.id.to_string());
-        sqlx::query("UPDATE repositories SET retired = 1 WHERE common_dir = ? AND id <> ?")
+        sqlx::query("UPDATE repositories SET retired = 1 WHERE common_dir = ? AND machine = ? AND id <> ?")
             .bind(path)
+            .bind(&self.keep.machine)
             .bind(&id)
             .execute(&mut *tx)
             .await?;
         sqlx::query(
-            "INSERT INTO repositories (id, common_dir, device, inode, registered_at) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET common_dir = excluded.common_dir",
+            "INSERT INTO repositories (id, common_dir, device, inode, registered_at, machine, born, main_worktree)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET common_dir = excluded.common_dir, born = excluded.born,
+             main_worktree = coalesce(excluded.main_worktree, main_worktree)",
         )
         .bind(&id)
         .bind(path)
         .bind(device)
         .bind(inode)
         .bind(now.timestamp_millis())
+        .bind(&self.keep.machine)
+        .bind(row.born)
+        .bind(row.main_worktree.as_ref().map(|path| path.as_os_str().as_bytes()))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -208,7 +335,13 @@ impl Ledger {
     // ---- records
 
     /// Returns a repository's records in one place.
+    ///
+    /// # Errors
+    /// Also when the disk lost a write: what is read then may not be what is on it.
     pub(crate) async fn records(&self, id: &RepositoryId, place: &Place) -> Result<Vec<Record>, LedgerError> {
+        if self.keep.has_lost_writes.load(Ordering::Relaxed) {
+            return Err(LedgerError::Distrusted);
+        }
         let rows: Vec<RawRecord> = sqlx::query_as(
             "SELECT origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked, kept
              FROM branches WHERE repository_id = ? AND origin = ? AND project = ? ORDER BY slot",
@@ -294,7 +427,29 @@ impl Ledger {
         .bind(record.is_kept)
         .execute(&self.pool)
         .await?;
-        Ok(())
+        self.note().await
+    }
+
+    /// Moves a record to another slot, which has none: its git branch was renamed.
+    pub(crate) async fn rename(
+        &self,
+        id: &RepositoryId,
+        place: &Place,
+        from: &Slot,
+        to: &Slot,
+    ) -> Result<(), LedgerError> {
+        sqlx::query(
+            "UPDATE branches SET slot = ?, reap_after = NULL
+             WHERE repository_id = ? AND origin = ? AND project = ? AND slot = ?",
+        )
+        .bind(to.key())
+        .bind(id.as_str())
+        .bind(&place.origin)
+        .bind(place.project.as_str())
+        .bind(from.key())
+        .execute(&self.pool)
+        .await?;
+        self.note().await
     }
 
     /// Drops a record: nothing of ours is left, or we no longer look after it.
@@ -313,7 +468,7 @@ impl Ledger {
             .bind(slot.key())
             .execute(&self.pool)
             .await?;
-        Ok(())
+        self.note().await
     }
 
     /// Writes down that a branch is to be deleted, before it is: whatever becomes of the request, the branch is not one
@@ -334,7 +489,7 @@ impl Ledger {
             .bind(now.timestamp_millis())
             .execute(&self.pool)
             .await?;
-        Ok(())
+        self.note().await
     }
 
     /// Takes back that a branch is to be deleted.
@@ -345,7 +500,7 @@ impl Ledger {
             .bind(uid.as_str())
             .execute(&self.pool)
             .await?;
-        Ok(())
+        self.note().await
     }
 
     /// Says whether we deleted a branch, or meant to.
@@ -388,7 +543,7 @@ impl Ledger {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(())
+        self.note().await
     }
 
     /// Counts what the brake looks at: branches of ours in a place, and deletes there since a moment.
@@ -421,7 +576,7 @@ impl Ledger {
             sqlx::query(sql).bind(id.as_str()).execute(&mut *tx).await?;
         }
         tx.commit().await?;
-        Ok(())
+        self.note().await
     }
 
     // ---- events
@@ -488,6 +643,100 @@ impl TryFrom<RawEvent> for LoggedEvent {
     }
 }
 
+fn options(path: &Path) -> SqliteConnectOptions {
+    // Shared memory and locks of a remote file system are not what a write-ahead log needs.
+    let is_remote = path.parent().is_some_and(machine::is_remote);
+    if is_remote {
+        tracing::warn!(path = %path.display(), "the ledger is on a remote file system; LAKEBASE_STATE_DIR can be elsewhere");
+    }
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(if is_remote {
+            SqliteJournalMode::Delete
+        } else {
+            SqliteJournalMode::Wal
+        })
+        // An intent must be on the disk before the request that it announces.
+        .synchronous(SqliteSynchronous::Full)
+}
+
+async fn connect(options: SqliteConnectOptions) -> Result<SqlitePool, LedgerError> {
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .idle_timeout(None)
+        .max_lifetime(None);
+    let pool = pool.connect_with(options).await?;
+    match check(&pool).await {
+        Ok(()) => Ok(pool),
+        Err(error) => {
+            // Before its files are moved: the last one to close a ledger tidies up by name.
+            pool.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// Looks for damage, and brings the schema up to date.
+async fn check(pool: &SqlitePool) -> Result<(), LedgerError> {
+    let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(pool)
+        .await?;
+    if verdict != "ok" {
+        return Err(LedgerError::Broken(verdict));
+    }
+    match sqlx::migrate!("./migrations").run(pool).await {
+        Err(MigrateError::VersionMissing(version)) => Err(LedgerError::Newer(version)),
+        migrated => Ok(migrated?),
+    }
+}
+
+/// Keeps a broken ledger for people, under a name of its own, with what belongs to it.
+fn move_aside(path: &Path) -> Result<(), LedgerError> {
+    let suffix = format!(".broken-{}", clock::now().timestamp_millis());
+    for part in ["", "-wal", "-shm"] {
+        let mut from = path.as_os_str().to_owned();
+        from.push(part);
+        let mut to = path.as_os_str().to_owned();
+        to.push(&suffix);
+        to.push(part);
+        match std::fs::rename(&from, &to) {
+            Err(source) if part.is_empty() || source.kind() != io::ErrorKind::NotFound => {
+                let path = PathBuf::from(from);
+                return Err(LedgerError::Aside { path, source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// SQLite's primary and extended result codes, as far as they are told apart here.
+mod code {
+    pub(super) const CORRUPT: u32 = 11;
+    pub(super) const NOT_A_DATABASE: u32 = 26;
+    pub(super) const FSYNC_FAILED: u32 = 1034;
+    pub(super) const DIR_FSYNC_FAILED: u32 = 1290;
+}
+
+fn code_of(error: &LedgerError) -> Option<u32> {
+    let (LedgerError::Sql(sql)
+    | LedgerError::Migrate(MigrateError::Execute(sql) | MigrateError::ExecuteMigration(sql, _))) = error
+    else {
+        return None;
+    };
+    sql.as_database_error()?.code()?.parse().ok()
+}
+
+fn is_damage(error: &LedgerError) -> bool {
+    let primary = code_of(error).map(|code| code & 0xff);
+    matches!(error, LedgerError::Broken(_)) || matches!(primary, Some(code::CORRUPT | code::NOT_A_DATABASE))
+}
+
+fn is_lost_write(error: &LedgerError) -> bool {
+    matches!(code_of(error), Some(code::FSYNC_FAILED | code::DIR_FSYNC_FAILED))
+}
+
 impl From<RawRepository> for RepositoryRow {
     fn from(raw: RawRepository) -> Self {
         Self {
@@ -496,6 +745,10 @@ impl From<RawRepository> for RepositoryRow {
             device: raw.device.cast_unsigned(),
             inode: raw.inode.cast_unsigned(),
             last_config: raw.last_config,
+            born: raw.born,
+            main_worktree: raw
+                .main_worktree
+                .map(|path| PathBuf::from(OsString::from_vec(path))),
         }
     }
 }
@@ -568,6 +821,8 @@ mod tests {
             device: u64::MAX,
             inode,
             last_config: None,
+            born: None,
+            main_worktree: None,
         }
     }
 
@@ -596,7 +851,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_moved_repository_keeps_its_id_and_a_replaced_one_is_retired() -> Result<(), LedgerError> {
+    async fn git_03_a_moved_repository_keeps_its_id_and_a_replaced_one_is_retired() -> Result<(), LedgerError>
+    {
         let ledger = Ledger::in_memory().await?;
         let a = ledger.register(&row("a", "/x/.git", 1), at(0)).await?;
         assert_eq!(ledger.register(&row("b", "/y/.git", 1), at(1)).await?, a);
@@ -605,6 +861,174 @@ mod tests {
         let watched = ledger.repositories().await?;
         assert_eq!(watched.iter().map(|row| &row.id).collect::<Vec<_>>(), vec![&c]);
         assert_eq!(watched[0].device, u64::MAX);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn git_16_a_directory_born_later_is_another_repository() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let born = |id, path, at| RepositoryRow {
+            born: Some(at),
+            ..row(id, path, 1)
+        };
+        let a = ledger.register(&born("a", "/x/.git", 5), at(0)).await?;
+        assert_eq!(ledger.register(&born("b", "/y/.git", 5), at(1)).await?, a);
+        assert_ne!(ledger.register(&born("c", "/y/.git", 6), at(2)).await?, a);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn git_07_a_renamed_record_is_the_same_under_its_new_slot() -> Result<(), LedgerError> {
+        let ledger = Ledger::in_memory().await?;
+        let id = ledger.register(&row("a", "/x", 1), at(0)).await?;
+        let slot = |name: &str| Slot::Ref(GitRef::new(name));
+        let old = record(slot("refs/heads/old"), "jane-old");
+        ledger.save(&id, &old).await?;
+        ledger
+            .rename(&id, &place(), &old.slot, &slot("refs/heads/new"))
+            .await?;
+        let moved = Record {
+            slot: slot("refs/heads/new"),
+            reap_after: None,
+            ..old
+        };
+        assert_eq!(ledger.records(&id, &place()).await?, [moved]);
+        Ok(())
+    }
+
+    fn file(dir: &tempfile::TempDir) -> PathBuf {
+        dir.path().join("state.db")
+    }
+
+    async fn on_disk(dir: &tempfile::TempDir, machine: &str) -> Result<Ledger, LedgerError> {
+        Ledger::open(&file(dir), machine.to_owned()).await
+    }
+
+    /// A closed ledger with records in it.
+    async fn used(records: usize) -> Result<tempfile::TempDir, LedgerError> {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let ledger = on_disk(&dir, "m1").await?;
+        let id = ledger.register(&row("a", "/x", 1), at(0)).await?;
+        for n in 0..records {
+            let slot = Slot::Ref(GitRef::new(format!("refs/heads/{n}")));
+            ledger.save(&id, &record(slot, &format!("jane-{n}"))).await?;
+        }
+        assert!(!ledger.is_upsert_only());
+        ledger.pool.close().await;
+        Ok(dir)
+    }
+
+    #[tokio::test]
+    async fn fs_10_a_lost_ledger_is_upsert_only_until_it_is_confirmed() -> Result<(), LedgerError> {
+        let dir = used(1).await?;
+        assert!(
+            !on_disk(&dir, "m1").await?.is_upsert_only(),
+            "nothing was lost yet"
+        );
+        std::fs::remove_file(file(&dir)).expect("removed");
+        for _ in 0..2 {
+            let ledger = on_disk(&dir, "m1").await?;
+            assert!(
+                ledger.is_upsert_only(),
+                "it stays so until somebody says otherwise"
+            );
+            ledger.pool.close().await;
+        }
+        let ledger = on_disk(&dir, "m1").await?;
+        ledger.confirm().await?;
+        ledger.pool.close().await;
+        assert!(!on_disk(&dir, "m1").await?.is_upsert_only());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn fs_10_an_older_copy_is_upsert_only() -> Result<(), LedgerError> {
+        let dir = used(1).await?;
+        let copy = std::fs::read(file(&dir)).expect("readable");
+        let ledger = on_disk(&dir, "m1").await?;
+        let id = ledger.repositories().await?[0].id.clone();
+        let slot = Slot::Ref(GitRef::new("refs/heads/later"));
+        ledger.save(&id, &record(slot, "jane-later")).await?;
+        ledger.pool.close().await;
+        std::fs::write(file(&dir), copy).expect("written");
+        let ledger = on_disk(&dir, "m1").await?;
+        assert!(ledger.is_upsert_only());
+        assert_eq!(ledger.records(&id, &place()).await?.len(), 1);
+        Ok(())
+    }
+
+    fn is_aside(path: &Path) -> bool {
+        let name = path.to_string_lossy();
+        name.contains("state.db.broken-") && name.ends_with(|last: char| last.is_ascii_digit())
+    }
+
+    #[tokio::test]
+    async fn fs_10_a_damaged_ledger_is_moved_aside() -> Result<(), LedgerError> {
+        let dir = used(200).await?;
+        let good = std::fs::read(file(&dir)).expect("readable");
+        let truncated = good[..good.len() / 2 + 100].to_vec();
+        let mut flipped = good.clone();
+        // In the header of a page full of records.
+        let page = good.len() / 4096 / 2 * 4096;
+        for byte in &mut flipped[page..page + 8] {
+            *byte ^= 0xff;
+        }
+        for bad in [
+            truncated,
+            flipped,
+            b"not a database at all, but long enough to have a header of one".repeat(99),
+        ] {
+            std::fs::write(file(&dir), &bad).expect("written");
+            let ledger = on_disk(&dir, "m1").await?;
+            assert!(ledger.is_upsert_only() && ledger.repositories().await?.is_empty());
+            ledger.pool.close().await;
+            let entries = std::fs::read_dir(dir.path()).expect("listed").flatten();
+            let aside = entries
+                .map(|entry| entry.path())
+                .find(|path| is_aside(path))
+                .expect("it is kept");
+            assert!(
+                std::fs::read(&aside).expect("readable") == bad,
+                "it is another one"
+            );
+            std::fs::remove_file(aside).expect("removed");
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn pr_07_a_ledger_of_a_newer_daemon_is_refused_and_left_alone() -> Result<(), LedgerError> {
+        let dir = used(1).await?;
+        let ledger = on_disk(&dir, "m1").await?;
+        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', 1, x'00', 0)";
+        sqlx::query(newer).execute(&ledger.pool).await?;
+        ledger.pool.close().await;
+        let before = std::fs::read(file(&dir)).expect("readable");
+        assert!(matches!(on_disk(&dir, "m1").await, Err(LedgerError::Newer(9999))));
+        assert_eq!(std::fs::read(file(&dir)).expect("readable"), before);
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn pr_12_what_another_machine_registered_is_not_acted_on() -> Result<(), LedgerError> {
+        let dir = used(1).await?;
+        let ledger = on_disk(&dir, "m2").await?;
+        assert!(ledger.repositories().await?.is_empty());
+        let id = ledger.register(&row("b", "/x", 1), at(1)).await?;
+        assert!(ledger.records(&id, &place()).await?.is_empty());
+        assert_eq!(
+            ledger.taken(&id, &place(), at(1)).await?.len(),
+            1,
+            "its names are taken"
+        );
+        ledger.pool.close().await;
+        let ledger = on_disk(&dir, "m1").await?;
+        let id = ledger.repositories().await?[0].id.clone();
+        assert_eq!(
+            ledger.records(&id, &place()).await?.len(),
+            1,
+            "the other one has it as before"
+        );
         Ok(())
     }
 

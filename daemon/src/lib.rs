@@ -41,8 +41,10 @@ mod git;
 pub mod hardening;
 mod ledger;
 mod lookup;
+mod machine;
 pub mod metrics;
 mod outlet;
+mod patient;
 mod provider;
 mod reconcile;
 mod repository_config;
@@ -63,6 +65,7 @@ use crate::config::Config;
 use crate::controller::Handle;
 use crate::ledger::Ledger;
 use crate::lookup::Lookup;
+use crate::patient::Desk;
 use crate::reconcile::Reconciler;
 use crate::serve::{DRAIN, serve};
 use crate::service::{About, Service};
@@ -92,7 +95,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
 }
 
 async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    let ledger = Ledger::open(&config.state_dir.join("state.db")).await?;
+    let ledger = Ledger::open(&config.state_dir.join("state.db"), machine::id()).await?;
     let bound = socket::bind(&config.socket).await?;
     let tasks = TaskTracker::new();
     let (controller, inbox) = Handle::new();
@@ -108,9 +111,12 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
     let warming = service.services.clone();
     tasks.spawn(async move { warming.warm_up().await });
     let rows = ledger.repositories().await?;
-    for row in &rows {
+    let views = rows
+        .iter()
+        .map(|row| reconcile::unseen(row, &service.lookup.desk));
+    for view in futures_util::future::join_all(views).await {
         // Shown before the first call is answered: "not looked at yet" is not "not registered".
-        service.lookup.board.publish(reconcile::unseen(row).await);
+        service.lookup.board.publish(view);
     }
     controller.set_repositories(rows).await;
     tracing::info!(socket = %config.socket.display(), pid = std::process::id(), "serving");
@@ -152,7 +158,8 @@ fn service(
         services: services.clone(),
         credentials: Arc::default(),
         board: board.clone(),
-        watcher: Mutex::new(Watcher::new(hints)),
+        watcher: Mutex::new(Watcher::new(hints, config.watch)),
+        resync: config.resync,
         turns: Mutex::default(),
         begun: Mutex::default(),
         wishes: Wishes::default(),
@@ -167,6 +174,8 @@ fn service(
         lookup: Lookup {
             board,
             controller: controller.clone(),
+            ledger: ledger.clone(),
+            desk: Desk::default(),
         },
         credentials: reconciler.credentials.clone(),
         reconciler,

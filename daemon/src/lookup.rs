@@ -1,10 +1,13 @@
 //! From a path to its worktree's branch and credential: what a call waits for, and what it is told when it waits in vain.
 
 use crate::board::{Board, Problem, Repositories, RepositoryView, WorktreeView, find_worktree};
+use crate::clock;
 use crate::controller::Handle;
 use crate::credentials::Target;
-use crate::git;
-use crate::reconcile::blocking;
+use crate::git::{self, Located};
+use crate::ledger::{Ledger, RepositoryRow};
+use crate::patient::Desk;
+use crate::services::chain;
 use daemon_core::ids::{RepositoryId, Slot};
 use daemon_core::plan::Standing;
 use daemon_core::state::{Head, Worktree};
@@ -29,6 +32,8 @@ pub(crate) enum Now {
 pub(crate) struct Lookup {
     pub(crate) board: Arc<Board>,
     pub(crate) controller: Handle,
+    pub(crate) ledger: Ledger,
+    pub(crate) desk: Desk,
 }
 
 impl Lookup {
@@ -46,13 +51,27 @@ impl Lookup {
             let message = format!("cannot find `{shown}`: it is not an absolute path");
             return Err(status(Reason::NotARepository, message, ""));
         }
-        tokio::fs::canonicalize(path).await.map_err(|error| {
-            status(
-                Reason::NotARepository,
-                format!("cannot find `{shown}`: {error}"),
-                "",
-            )
-        })
+        let cannot = |error: &dyn std::error::Error| {
+            let message = format!("cannot find `{shown}`: {error}");
+            status(Reason::NotARepository, message, "")
+        };
+        let found = self.desk.run(move || path.canonicalize()).await;
+        found
+            .map_err(|hangs| cannot(&hangs))?
+            .map_err(|error| cannot(&error))
+    }
+
+    /// Finds the repository of a path as git sees it, registered or not.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` when there is none, or it cannot be read.
+    pub(crate) async fn locate(&self, path: PathBuf, fix: &str) -> Result<Located, Status> {
+        let place = path.clone();
+        let located = match self.desk.run(move || git::locate(&place)).await {
+            Ok(located) => located,
+            Err(source) => Err(git::GitError::Hangs { path, source }),
+        };
+        located.map_err(|error| status(Reason::NotARepository, chain(&error), fix))
     }
 
     /// Says where the worktree of a path stands. Hints at its repository when the board is behind.
@@ -63,7 +82,7 @@ impl Lookup {
         if let Some((view, worktree)) = find_worktree(repositories, path)
             && !has_repository_between(&worktree.root, path)
         {
-            if slot_now(worktree) != worktree.slot {
+            if self.slot_now(worktree).await != worktree.slot {
                 self.controller.hint(view.id.clone());
                 return Ok(Now::Unseen(view.id.clone()));
             }
@@ -87,30 +106,70 @@ impl Lookup {
         repositories: &Repositories,
         path: &Path,
     ) -> Result<RepositoryId, Status> {
-        let place = path.to_owned();
-        let located = blocking(move || git::locate(&place)).await;
-        let located = located.map_err(|error| status(Reason::NotARepository, error.to_string(), ""))?;
+        let located = self.locate(path.to_owned(), "").await?;
         let found = repositories
             .values()
             .find(|view| view.common_dir == located.common_dir);
-        found.map(|view| view.id.clone()).ok_or_else(|| {
+        let id = match found {
+            Some(view) => Some(view.id.clone()),
+            None => self.moved_here(&located).await,
+        };
+        id.ok_or_else(|| {
             let message = format!("the repository of `{}` is not registered", path.display());
             status(Reason::NotRegistered, message, "run `lakebase init` in it")
         })
     }
+
+    /// The registered repository that this one is, by the identity of its directory: it was renamed, or is reached by another
+    /// path. A renamed one is followed.
+    async fn moved_here(&self, located: &Located) -> Option<RepositoryId> {
+        let rows = self.ledger.repositories().await.ok()?;
+        let row = rows.into_iter().find(|row| is_same(row, located))?;
+        let (registered, here) = (row.common_dir.clone(), located.clone());
+        let is_there_still = self.desk.run(move || {
+            git::locate_again(&registered, None)
+                .is_ok_and(|there| there.inode == here.inode && there.device == here.device)
+        });
+        if !is_there_still.await.ok()? {
+            tracing::info!(from = %row.common_dir.display(), to = %located.common_dir.display(), "a repository moved");
+            self.ledger.register(&row_of(located), clock::now()).await.ok()?;
+            let rows = self.ledger.repositories().await.ok()?;
+            self.controller.set_repositories(rows).await;
+        }
+        Some(row.id)
+    }
+
+    /// Reads the worktree's HEAD as it is at this moment: a checkout may be ahead of the last pass.
+    async fn slot_now(&self, worktree: &WorktreeView) -> Option<Slot> {
+        let (root, admin_dir) = (worktree.root.clone(), worktree.admin_dir.clone());
+        let head = self.desk.run(move || git::head_now(&root, &admin_dir)).await;
+        let now = Worktree {
+            id: worktree.id.clone(),
+            dir_name: String::new(),
+            head: head.unwrap_or_else(|hangs| Head::Unknown(hangs.to_string())),
+            is_locked: false,
+        };
+        now.slot()
+    }
 }
 
-/// Reads the worktree's HEAD as it is at this moment: a checkout may be ahead of the last pass. One small local file, so it
-/// is read in place.
-fn slot_now(worktree: &WorktreeView) -> Option<Slot> {
-    let head = git::read_head(&worktree.admin_dir);
-    let now = Worktree {
-        id: worktree.id.clone(),
-        dir_name: String::new(),
-        head,
-        is_locked: false,
-    };
-    now.slot()
+/// What is kept of a repository when it is registered.
+pub(crate) fn row_of(located: &Located) -> RepositoryRow {
+    RepositoryRow {
+        id: RepositoryId::new(uuid::Uuid::new_v4().to_string()),
+        common_dir: located.common_dir.clone(),
+        device: located.device,
+        inode: located.inode,
+        last_config: None,
+        born: located.born,
+        main_worktree: located.main_worktree.clone(),
+    }
+}
+
+/// Says whether a row is about this very directory. A copy, or a later one with the same inode, was born at another time.
+fn is_same(row: &RepositoryRow, located: &Located) -> bool {
+    let was_born_then = row.born.is_none() || located.born.is_none() || row.born == located.born;
+    (row.device, row.inode) == (located.device, located.inode) && was_born_then
 }
 
 /// Says whether a path below a worktree's root lies in a repository of its own, as a submodule does.

@@ -6,6 +6,7 @@ use lakebased::config::{Args, Command, Config, Local};
 use lakebased::hardening;
 use lakebased::socket::SocketError;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 mod local;
@@ -13,8 +14,23 @@ mod logs;
 mod signals;
 mod store;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// How long work that hangs on a dead disk may hold the end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = runtime.block_on(run());
+    runtime.shutdown_timeout(LAST_WAIT);
+    code
+}
+
+async fn run() -> ExitCode {
     match start().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if matches!(error.downcast_ref(), Some(SocketError::AlreadyRunning)) => {

@@ -2,11 +2,12 @@
 
 use crate::apply::{self, Applying};
 use crate::attempts::{self, Attempts};
-use crate::board::{Board, Problem, RepositoryView};
+use crate::board::{Board, Problem, RepositoryView, WatchMode};
 use crate::clock;
 use crate::credentials::{Credentials, Minted, Target};
-use crate::git::{self, Found, Located, Question};
+use crate::git::{self, Found, GitError, Located, Question};
 use crate::ledger::{Ledger, LedgerError, Place, RepositoryRow};
+use crate::patient::{Desk, Hangs, Turnstile};
 use crate::repository_config::{self, Reading};
 use crate::services::{Services, chain};
 use crate::tend::{self, Written};
@@ -25,8 +26,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How soon a repository is looked at again though nothing was heard of it.
-const RESYNC: Duration = Duration::from_secs(30);
 /// How soon after something was done: what was done may open the way for more.
 const FOLLOW_UP: Duration = Duration::from_millis(20);
 /// How soon while the service is busy with a branch.
@@ -43,6 +42,8 @@ pub(crate) struct Memory {
     pub(crate) targets: BTreeMap<BranchUid, Arc<Target>>,
     pub(crate) written: BTreeMap<WorktreeId, Written>,
     passes: u64,
+    /// What touches the repository's disk goes through here, one after the other.
+    looking: Turnstile,
 }
 
 /// Everything that a pass works with.
@@ -53,6 +54,8 @@ pub(crate) struct Reconciler {
     pub(crate) credentials: Arc<Credentials>,
     pub(crate) board: Arc<Board>,
     pub(crate) watcher: Mutex<Watcher>,
+    /// How soon a repository is looked at again though nothing was heard of it.
+    pub(crate) resync: Duration,
     /// The service refuses two mutations of one project at once, so whoever may make one takes its turn.
     pub(crate) turns: Mutex<BTreeMap<Place, Arc<tokio::sync::Mutex<()>>>>,
     /// Counts the passes that began, by repository.
@@ -108,10 +111,13 @@ impl Reconciler {
                 }
                 let problem = match stop {
                     Stop::Problem(problem) => problem,
-                    Stop::Ledger(error) => Problem {
-                        message: chain(&error),
-                        fix: "see the daemon's log".into(),
-                    },
+                    Stop::Ledger(error) => {
+                        self.ledger.judge(&error);
+                        Problem {
+                            message: chain(&error),
+                            fix: "see the daemon's log".into(),
+                        }
+                    }
                 };
                 view.problems.push(problem.clone());
                 view.hindrance = Some(problem);
@@ -166,10 +172,16 @@ impl Reconciler {
         memory: &mut Memory,
     ) -> Result<RepositoryView, Box<RepositoryView>> {
         let before = self.board.repository(&row.id);
-        if memory.located.is_none() {
-            let common_dir = row.common_dir.clone();
-            let located = blocking(move || git::locate(&common_dir)).await;
-            match located {
+        if !is_located(memory, row) {
+            let (common_dir, worktree) = (row.common_dir.clone(), row.main_worktree.clone());
+            let located = memory
+                .looking
+                .run(move || git::locate_again(&common_dir, worktree.as_deref()));
+            let hangs = |source| GitError::Hangs {
+                path: row.common_dir.clone(),
+                source,
+            };
+            match located.await.map_err(hangs).flatten() {
                 Ok(located) => memory.located = Some(located),
                 Err(error) => return Err(Box::new(view::unreadable_view(row, before.as_deref(), &error))),
             }
@@ -211,6 +223,9 @@ impl Reconciler {
         view: &mut RepositoryView,
         wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
+        if self.ledger.is_upsert_only() {
+            view.problems.push(view::unconfirmed_ledger());
+        }
         let settings = self.settings(row, memory, view).await?;
         let provider = match &settings {
             Some(settings) => Some(self.services.provider(settings).await),
@@ -249,7 +264,7 @@ impl Reconciler {
                 self.converge(&mut applying, memory, view, &looking, wishes).await
             }
             (_, Some(Err(problem)), _) => Err(Stop::Problem(problem)),
-            _ => Ok(Outcome::Done(RESYNC)),
+            _ => Ok(Outcome::Done(self.resync)),
         }
     }
 
@@ -306,10 +321,10 @@ impl Reconciler {
         let again_in = match () {
             () if done.any && !done.with_failures => FOLLOW_UP,
             () if is_pending => POLL,
-            () => RESYNC,
+            () => self.resync,
         };
         Ok(Outcome::Done(
-            again_in.min(memory.attempts.next_in().unwrap_or(RESYNC)),
+            again_in.min(memory.attempts.next_in().unwrap_or(self.resync)),
         ))
     }
 
@@ -388,6 +403,7 @@ impl Reconciler {
             asks,
             reaped,
             policy: &looking.settings.policy,
+            is_upsert_only: self.ledger.is_upsert_only(),
             user_name: &applying.provider.user_name,
             now: clock::now(),
         }))
@@ -408,7 +424,9 @@ impl Reconciler {
         view: &mut RepositoryView,
     ) -> Result<Option<Arc<Settings>>, Stop> {
         let path = view.config_path.clone();
-        match blocking(move || repository_config::read(&path)).await {
+        let shown = path.display().to_string();
+        let reading = memory.looking.run(move || repository_config::read(&path)).await;
+        match reading.unwrap_or_else(|hangs| unreadable_config(&shown, hangs)) {
             Reading::Valid(settings, text) => {
                 if memory.settings.as_deref() != Some(&*settings) {
                     self.ledger.save_config(&row.id, &text).await?;
@@ -443,17 +461,25 @@ impl Reconciler {
         records: &[Record],
     ) -> Seen<Arc<Found>> {
         let refs = records.iter().filter_map(|record| match &record.slot {
-            Slot::Ref(name) => Some(name.clone()),
+            Slot::Ref(name) => Some((name.clone(), record.since)),
             Slot::Worktree(_) => None,
         });
         let question = Question {
             common_dir: row.common_dir.clone(),
             device: row.device,
             inode: row.inode,
+            born: row.born,
+            main_worktree: row.main_worktree.clone(),
             refs: refs.collect(),
         };
         let before = memory.found.clone();
-        match blocking(move || git::look(&question, before.as_deref())).await {
+        let seen = memory
+            .looking
+            .run(move || git::look(&question, before.as_deref()));
+        match seen
+            .await
+            .unwrap_or_else(|hangs| Seen::Unknown(hangs.to_string()))
+        {
             Seen::Present(found) => {
                 let found = Arc::new(found);
                 memory.found = Some(found.clone());
@@ -485,8 +511,26 @@ impl Reconciler {
         memory.written.retain(|id, _| found.places.contains_key(id));
         let wanted = wanted_watches(&view.common_dir, found);
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-        view.watch_mode = watcher.set(&view.id, &wanted);
+        view.watch_mode = match watcher.set(&view.id, &wanted) {
+            WatchMode::Events if found.is_remote => WatchMode::Polling,
+            mode => mode,
+        };
     }
+}
+
+/// Says whether it is known where the repository's parts are; it may have moved since they were looked for.
+fn is_located(memory: &Memory, row: &RepositoryRow) -> bool {
+    memory
+        .located
+        .as_ref()
+        .is_some_and(|located| located.common_dir == row.common_dir)
+}
+
+fn unreadable_config(path: &str, hangs: Hangs) -> Reading {
+    Reading::Broken(Problem {
+        message: format!("cannot read `{path}`: {hangs}"),
+        fix: "check that the repository can be read".into(),
+    })
 }
 
 /// The common directory, the list of worktrees, each worktree's git directory, and each root as an entry of its parent.
@@ -516,9 +560,14 @@ fn refuse(wishes: &mut Taken, step: &Step, branch: Option<BranchId>) {
 }
 
 /// The view of a registered repository before its first pass.
-pub(crate) async fn unseen(row: &RepositoryRow) -> RepositoryView {
-    let common_dir = row.common_dir.clone();
-    match blocking(move || git::locate(&common_dir)).await {
+pub(crate) async fn unseen(row: &RepositoryRow, desk: &Desk) -> RepositoryView {
+    let (common_dir, worktree) = (row.common_dir.clone(), row.main_worktree.clone());
+    let located = desk.run(move || git::locate_again(&common_dir, worktree.as_deref()));
+    let hangs = |source| GitError::Hangs {
+        path: row.common_dir.clone(),
+        source,
+    };
+    match located.await.map_err(hangs).flatten() {
         Ok(located) => RepositoryView::unseen(row.id.clone(), &located),
         Err(error) => view::unreadable_view(row, None, &error),
     }

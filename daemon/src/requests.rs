@@ -4,10 +4,7 @@
 use crate::board::{RepositoryView, UnusedView, WorktreeView, find_worktree};
 use crate::clock;
 use crate::convert;
-use crate::git;
-use crate::ledger::RepositoryRow;
-use crate::lookup::Now;
-use crate::reconcile::blocking;
+use crate::lookup::{Now, row_of};
 use crate::service::{PATIENCE, Service, ledger_failed, shutting_down};
 use crate::wishes::{Answer, Answered};
 use daemon_core::ids::{BranchId, BranchUid, RepositoryId};
@@ -58,6 +55,11 @@ impl Service {
         apply: bool,
     ) -> Result<v1::CollectGarbageResponse, Status> {
         let mut collected = v1::CollectGarbageResponse::default();
+        if apply && self.ledger.is_upsert_only() {
+            // This is the person's word that the ledger was waiting for.
+            let confirmed = self.ledger.confirm().await;
+            confirmed.map_err(|error| ledger_failed(&error))?;
+        }
         for id in self.selected(path).await? {
             // What it says must be what is, not what the last pass saw.
             self.wish(&id, Asks::default()).await?;
@@ -234,22 +236,8 @@ impl Service {
 
     /// Registers the repository that holds a path.
     pub(crate) async fn register(&self, path: PathBuf) -> Result<v1::Repository, Status> {
-        let located = blocking(move || git::locate(&path)).await;
-        let located = located.map_err(|error| {
-            status(
-                Reason::NotARepository,
-                error.to_string(),
-                "run it in a git repository",
-            )
-        })?;
-        let row = RepositoryRow {
-            id: RepositoryId::new(uuid::Uuid::new_v4().to_string()),
-            common_dir: located.common_dir.clone(),
-            device: located.device,
-            inode: located.inode,
-            last_config: None,
-        };
-        let id = self.ledger.register(&row, clock::now()).await;
+        let located = self.lookup.locate(path, "run it in a git repository").await?;
+        let id = self.ledger.register(&row_of(&located), clock::now()).await;
         let id = id.map_err(|error| ledger_failed(&error))?;
         let view = self.lookup.board.repository(&id).map_or_else(
             || RepositoryView::unseen(id.clone(), &located),

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
 
 /// The socket is for its owner.
@@ -23,6 +23,9 @@ const BACKLOG: i32 = 4096;
 
 /// How often it is checked that the lock is still ours.
 const LOCK_CHECK: Duration = Duration::from_millis(500);
+
+/// How long the lock of a daemon that was killed may be held by a child of its that has not become another program yet.
+const LINGERING: Duration = Duration::from_millis(500);
 
 /// Why the daemon cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -74,10 +77,16 @@ pub(crate) fn lock(state_dir: &Path) -> Result<Lock, SocketError> {
         .append(true)
         .open(&path)
         .map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Lock { path, file }),
-        Err(TryLockError::WouldBlock) => Err(SocketError::AlreadyRunning),
-        Err(TryLockError::Error(source)) => Err(io(source)),
+    let deadline = Instant::now() + LINGERING;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock { path, file }),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => return Err(SocketError::AlreadyRunning),
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
     }
 }
 

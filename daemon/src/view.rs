@@ -141,6 +141,7 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Vec<Work
         };
         let mut view = old.cloned().unwrap_or_else(fresh);
         view.root.clone_from(&place.root);
+        view.admin_dir.clone_from(&place.admin_dir);
         view.head.clone_from(&worktree.head);
         view.is_locked = worktree.is_locked;
         if let Head::Unknown(reason) = &worktree.head {
@@ -149,6 +150,13 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Vec<Work
         Some(view)
     };
     found.view.worktrees.iter().filter_map(view).collect()
+}
+
+pub(crate) fn unconfirmed_ledger() -> Problem {
+    Problem {
+        message: "the ledger was lost, or an older one was brought back; no branch is deleted".into(),
+        fix: "look at the project's branches, then run `lakebase gc --yes`".into(),
+    }
 }
 
 pub(crate) fn missing_config(path: &Path) -> Problem {

@@ -2,6 +2,7 @@
 //! by the controller's clock.
 
 use crate::board::WatchMode;
+use crate::config::Watch;
 use daemon_core::ids::RepositoryId;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,9 +49,13 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts watching nothing. Hints go to `hints`; a full channel drops them. Where the system gives no events at all,
-    /// every repository is polled.
-    pub(crate) fn new(hints: mpsc::Sender<Option<RepositoryId>>) -> Self {
+    /// Starts watching nothing. Hints go to `hints`; a full channel drops them. Where the system gives no events at all, or
+    /// nobody wants them, every repository is polled.
+    pub(crate) fn new(hints: mpsc::Sender<Option<RepositoryId>>, watch: Watch) -> Self {
+        if watch == Watch::Poll {
+            let watched = Arc::default();
+            return Self { inner: None, watched };
+        }
         let watched: Arc<Mutex<Watched>> = Arc::default();
         let seen = watched.clone();
         let inner = notify::recommended_watcher(move |event: notify::Result<Event>| {

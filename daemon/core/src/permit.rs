@@ -36,6 +36,8 @@ impl DeletePermit {
 /// Why a branch must stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
+    /// The records may be those of another day: the ledger was lost or replaced.
+    UpsertOnly,
     /// We did not make it, or do not know that we did.
     NotOwned,
     /// It is recorded for another service or project than the one looked at.
@@ -79,7 +81,8 @@ impl Refusal {
             Self::Protected => "take the protection off in the project, if nobody needs it",
             Self::NotOwned | Self::OtherUid => "delete it in the project, if nobody needs it",
             Self::ElsewhereRecorded | Self::Default | Self::Root => "",
-            Self::NotProvenAbsent
+            Self::UpsertOnly
+            | Self::NotProvenAbsent
             | Self::InGrace
             | Self::WasLocked
             | Self::OverBudget
@@ -91,6 +94,9 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::UpsertOnly => {
+                "the ledger was lost or replaced, and nothing is deleted until `lakebase gc --yes`"
+            }
             Self::NotOwned => "it was not made by this daemon",
             Self::ElsewhereRecorded => "it is recorded for another project",
             Self::OtherUid => "another branch has its name now",
@@ -122,6 +128,8 @@ pub struct Asked<'a> {
     /// A person named this branch, or asked for all that are orphaned. That stands for the proof of absence, and for
     /// nothing else.
     pub by_person: bool,
+    /// Whether the ledger still has to be confirmed by a person.
+    pub is_upsert_only: bool,
 }
 
 /// Decides whether a branch may be deleted whose slot a complete look has just found absent, or that a person named.
@@ -134,6 +142,9 @@ pub fn may_delete(
     observed: &Observed,
     asked: Asked<'_>,
 ) -> Result<DeletePermit, Refusal> {
+    if asked.is_upsert_only {
+        return Err(Refusal::UpsertOnly);
+    }
     if record.state != RecordState::Owned {
         return Err(Refusal::NotOwned);
     }
@@ -219,9 +230,10 @@ mod tests {
         grace_over: bool,
         unlocked: bool,
         given_back: bool,
+        ledger_confirmed: bool,
     }
 
-    const FACTS: u32 = 14;
+    const FACTS: u32 = 15;
     /// The facts that a person's word stands for.
     const ABSENCE: u32 = 1 << 10 | 1 << 11 | 1 << 12;
 
@@ -248,6 +260,7 @@ mod tests {
             grace_over: bit(11),
             unlocked: bit(12),
             given_back: bit(13),
+            ledger_confirmed: bit(14),
         }
     }
 
@@ -278,12 +291,7 @@ mod tests {
         let record = Record {
             slot: Slot::Ref(GitRef::new("refs/heads/x")),
             project: ProjectId::new(if facts.same_project { "shop" } else { "other" }),
-            origin: if facts.same_origin {
-                "https://a"
-            } else {
-                "https://b"
-            }
-            .into(),
+            origin: ["https://b", "https://a"][usize::from(facts.same_origin)].into(),
             branch: BranchId::new("jane-x"),
             state,
             uid: Some(BranchUid::new("br-1")),
@@ -321,6 +329,7 @@ mod tests {
                 origin: "https://a",
                 now,
                 by_person,
+                is_upsert_only: !facts.ledger_confirmed,
             },
         )
     }

@@ -81,16 +81,53 @@ impl<'a> Planner<'a> {
         if self.look.asks.is_leaving {
             return self.leave();
         }
+        let renamed = self.rename();
         for (slot, worktree) in self.in_use.clone() {
-            if !self.answered(&slot) {
+            if !renamed.contains(&slot) && !self.answered(&slot) {
                 self.wanted(&slot, worktree);
             }
         }
         for record in self.look.records {
-            if !self.is_in_use(&record.slot) && !self.answered(&record.slot) {
+            let is_done = renamed.contains(&record.slot);
+            if !is_done && !self.is_in_use(&record.slot) && !self.answered(&record.slot) {
                 self.unwanted(record);
             }
         }
+    }
+
+    /// Moves the records of renamed git branches. Returns the slots that this is about, old and new: nothing else is decided
+    /// about them before it is done.
+    fn rename(&mut self) -> BTreeSet<Slot> {
+        let mut about = BTreeSet::new();
+        for record in self.look.records {
+            let Some(to) = self.renamed_to(record).filter(|to| !about.contains(to)) else {
+                continue;
+            };
+            let standing = if self.is_in_use(&to) {
+                Standing::Pending
+            } else {
+                Standing::Unused
+            };
+            self.push(
+                &record.slot,
+                Action::Rename { to: to.clone() },
+                Why::Renamed,
+                standing,
+            );
+            self.push(&to, Action::Keep, Why::Renamed, standing);
+            about.extend([record.slot.clone(), to]);
+        }
+        about
+    }
+
+    /// Where a record belongs since its git branch was renamed. A slot that has a record keeps that one.
+    fn renamed_to(&self, record: &Record) -> Option<Slot> {
+        let Slot::Ref(old) = &record.slot else {
+            return None;
+        };
+        let to = Slot::Ref(self.git.renamed.get(old)?.clone());
+        let is_free = self.record(&to).is_none();
+        (is_free && !self.git.refs.contains(old) && !self.is_in_use(&record.slot)).then_some(to)
     }
 
     fn push(&mut self, slot: &Slot, action: Action, why: Why, standing: Standing) {

@@ -58,6 +58,9 @@ pub struct GitView {
     pub main_branch: Option<GitRef>,
     /// Those of the asked-for refs that exist.
     pub refs: BTreeSet<GitRef>,
+    /// Asked-for refs that are gone because `git branch -m` gave them another name: the old one, and the one of today,
+    /// which exists.
+    pub renamed: BTreeMap<GitRef, GitRef>,
     /// Worktrees whose removal was seen as it happened: directory and admin entry went while we watched, and the place
     /// where the directory stood is still there.
     pub removed_live: BTreeSet<WorktreeId>,
@@ -273,6 +276,8 @@ pub struct Look<'a> {
     pub reaped: Reaped,
     /// The rules.
     pub policy: &'a Policy,
+    /// The ledger was lost or is an older one, and nobody has confirmed it yet: nothing is deleted.
+    pub is_upsert_only: bool,
     /// The workspace user's name (an e-mail address or an application id).
     pub user_name: &'a str,
     /// The wall time of the look.

@@ -43,6 +43,8 @@ pub enum Why {
     Stays(Refusal),
     /// The slot was found absent before and is there again.
     BackAgain,
+    /// The git branch has another name now.
+    Renamed,
     /// Another branch carries the name now.
     Replaced,
     /// The branch to fork from does not exist.
@@ -103,6 +105,7 @@ impl Why {
             | Self::StillGone
             | Self::Stays(_)
             | Self::BackAgain
+            | Self::Renamed
             | Self::BackingOff(_)
             | Self::NothingLeft
             | Self::Asked
@@ -133,6 +136,7 @@ impl fmt::Display for Why {
             Self::StillGone => f.write_str("its worktree or git branch stayed gone"),
             Self::Stays(refusal) => write!(f, "its worktree or git branch is gone, but {refusal}"),
             Self::BackAgain => f.write_str("its worktree or git branch is back"),
+            Self::Renamed => f.write_str("its git branch was renamed"),
             Self::Replaced => f.write_str("another branch has its name now"),
             Self::SourceMissing(id) => write!(f, "the source branch `{id}` does not exist"),
             Self::SourceExpires(id) => write!(f, "the source branch `{id}` has an expiration"),

@@ -65,7 +65,12 @@ impl Repo {
             common_dir: located.common_dir,
             device: located.device,
             inode: located.inode,
-            refs: refs.iter().map(|name| GitRef::new(*name)).collect(),
+            born: located.born,
+            main_worktree: located.main_worktree,
+            refs: refs
+                .iter()
+                .map(|name| (GitRef::new(*name), Timestamp::UNIX_EPOCH))
+                .collect(),
         }
     }
 
@@ -135,7 +140,7 @@ fn a_worktree_is_located_from_within() {
 }
 
 #[test]
-fn a_bare_repository_has_linked_worktrees_and_no_main_one() {
+fn git_04_a_bare_repository_has_linked_worktrees_and_no_main_one() {
     let repo = Repo::new();
     run_git(repo.dir.path(), &["clone", "-q", "--bare", "main", "bare.git"]);
     run_git(
@@ -151,7 +156,9 @@ fn a_bare_repository_has_linked_worktrees_and_no_main_one() {
         common_dir: located.common_dir,
         device: located.device,
         inode: located.inode,
-        refs: BTreeSet::new(),
+        born: None,
+        main_worktree: None,
+        refs: BTreeMap::new(),
     };
     let Seen::Present(found) = look(&question, None) else {
         panic!("it can be read")
@@ -166,7 +173,7 @@ fn a_bare_repository_has_linked_worktrees_and_no_main_one() {
 }
 
 #[test]
-fn a_removed_worktree_is_told_from_one_whose_place_went_away() {
+fn git_02_a_removed_worktree_is_told_from_one_whose_place_went_away() {
     let repo = Repo::new();
     for name in ["removed", "pruned", "elsewhere/away"] {
         repo.git(&["worktree", "add", "-q", "--detach", &format!("../{name}")]);
@@ -213,7 +220,7 @@ fn a_look_between_the_two_halves_of_a_removal_loses_nothing() {
 }
 
 #[test]
-fn a_moved_worktree_keeps_its_id() {
+fn git_03_a_moved_worktree_keeps_its_id() {
     let repo = Repo::new();
     repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
     repo.git(&["worktree", "move", "../wt", "../elsewhere"]);
@@ -224,7 +231,7 @@ fn a_moved_worktree_keeps_its_id() {
 }
 
 #[test]
-fn another_repository_at_the_same_path_is_unknown_not_empty() {
+fn git_16_another_repository_at_the_same_path_is_unknown_not_empty() {
     let repo = Repo::new();
     let question = repo.question(&[]);
     std::fs::rename(repo.main().join(".git"), repo.beside("old")).expect("renamed");
@@ -235,7 +242,110 @@ fn another_repository_at_the_same_path_is_unknown_not_empty() {
 }
 
 #[test]
-fn odd_heads_are_unknown() {
+fn git_04_a_git_directory_elsewhere_is_not_taken_for_a_worktree() {
+    let repo = Repo::new();
+    std::fs::create_dir(repo.beside("deep")).expect("made");
+    run_git(
+        repo.dir.path(),
+        &["init", "-q", "--separate-git-dir", "deep/store.git", "apart"],
+    );
+    let located = locate(&repo.beside("apart")).expect("a repository");
+    assert_eq!(
+        (located.common_dir.clone(), located.main_worktree),
+        (repo.beside("deep/store.git"), Some(repo.beside("apart")))
+    );
+    let again = |worktree: Option<&Path>| {
+        locate_again(&located.common_dir, worktree)
+            .expect("a repository")
+            .main_worktree
+    };
+    assert_eq!(again(None), None, "only the worktree knows");
+    assert_eq!(again(Some(&*repo.beside("apart"))), Some(repo.beside("apart")));
+    assert_eq!(
+        again(Some(&*repo.main())),
+        None,
+        "a worktree of another repository"
+    );
+}
+
+#[test]
+fn git_07_a_renamed_git_branch_is_known_by_its_reflog() {
+    let repo = Repo::new();
+    repo.git(&["branch", "gone"]);
+    repo.git(&["branch", "-m", "gone", "deep/er"]);
+    let renamed = |repo: &Repo| repo.look(None).view.renamed;
+    let wanted = |to: &str| BTreeMap::from([(GitRef::new("refs/heads/gone"), GitRef::new(to))]);
+    assert_eq!(renamed(&repo), wanted("refs/heads/deep/er"));
+    repo.git(&["branch", "-m", "deep/er", "Gone"]);
+    assert_eq!(renamed(&repo), wanted("refs/heads/Gone"));
+    repo.git(&["pack-refs", "--all"]);
+    assert_eq!(renamed(&repo), wanted("refs/heads/Gone"));
+    repo.git(&["branch", "-D", "Gone"]);
+    assert!(renamed(&repo).is_empty(), "the new one is gone too");
+    repo.git(&["branch", "gone"]);
+    assert!(renamed(&repo).is_empty(), "the old one is there");
+}
+
+/// Makes a repository of a kind that libgit2 cannot open, with a detached and an attached worktree; `None` where git is too old.
+fn odd_repo(format: &str) -> Option<Repo> {
+    let repo = Repo {
+        dir: tempfile::tempdir().expect("a temp dir"),
+    };
+    let made = Command::new("git")
+        .args(["init", "-q", "-b", "main", format, "main"])
+        .current_dir(repo.dir.path())
+        .output()
+        .expect("git is installed");
+    if !made.status.success() {
+        eprintln!("this git knows no {format}");
+        return None;
+    }
+    repo.git(&["commit", "-q", "--allow-empty", "-m", "first"]);
+    repo.git(&["worktree", "add", "-q", "-b", "feature/x", "../wt-x"]);
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt-d"]);
+    Some(repo)
+}
+
+#[test]
+fn git_12_reftables_and_sha256_are_read_through_git_itself() {
+    for format in ["--ref-format=reftable", "--object-format=sha256"] {
+        let Some(repo) = odd_repo(format) else { continue };
+        repo.git(&["config", "core.fsmonitor", "touch ../executed; false"]);
+        let located = locate(&repo.beside("wt-x")).expect("a repository");
+        assert_eq!(located.common_dir, repo.main().join(".git"), "{format}");
+        assert_eq!(located.main_worktree, Some(repo.main()), "{format}");
+        let found = repo.look(None);
+        assert_eq!(head_of(&found, ""), &Head::Branch(GitRef::new("refs/heads/main")));
+        assert_eq!(
+            head_of(&found, "wt-x"),
+            &Head::Branch(GitRef::new("refs/heads/feature/x"))
+        );
+        assert!(matches!(head_of(&found, "wt-d"), Head::Detached(commit) if commit.len() >= 40));
+        assert_eq!(found.view.refs, BTreeSet::from([GitRef::new("refs/heads/main")]));
+        let now = |name: &str, id: &str| {
+            head_now(
+                &repo.beside(name),
+                &found.places[&WorktreeId::parse(id)].admin_dir,
+            )
+        };
+        assert_eq!(&now("main", ""), head_of(&found, ""));
+        assert_eq!(&now("wt-d", "wt-d"), head_of(&found, "wt-d"));
+        let is_ignored = || is_safely_ignored(&repo.main(), Path::new(".env")).expect("readable");
+        assert!(!is_ignored());
+        std::fs::write(repo.main().join(".gitignore"), ".env\n").expect("written");
+        assert!(is_ignored());
+        std::fs::write(repo.main().join(".env"), "A=1\n").expect("written");
+        repo.git(&["-c", "core.fsmonitor=", "add", "-f", ".env"]);
+        assert!(!is_ignored(), "a tracked file is not ignored");
+        assert!(
+            !repo.beside("executed").exists(),
+            "what a repository configures was executed"
+        );
+    }
+}
+
+#[test]
+fn git_05_odd_heads_are_unknown() {
     let repo = Repo::new();
     repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
     let head = repo.main().join(".git/worktrees/wt/HEAD");
@@ -282,7 +392,7 @@ fn an_unreadable_list_is_unknown_not_empty() {
 }
 
 #[test]
-fn a_secret_may_go_only_where_git_ignores_it() {
+fn fs_14_a_secret_may_go_only_where_git_ignores_it() {
     let repo = Repo::new();
     let is_ignored = || is_safely_ignored(&repo.main(), Path::new(".env")).expect("readable");
     assert!(!is_ignored());

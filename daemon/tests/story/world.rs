@@ -1,6 +1,7 @@
 //! A world for one test: a scratch directory with a real daemon, a real Local Lakebase and a real git repository. Everything
-//! ends and goes with the value, also when the test fails.
-#![expect(dead_code, reason = "each test binary that shares this uses a part of it")]
+//! ends and goes with the value, also when the test fails. Shared by several test binaries.
+
+#![allow(dead_code, reason = "each test binary that shares this uses a part of it")]
 
 use lakebase_api::{AuthEnv, Branch, BranchName, Client, ProjectName};
 use lakebase_proto::{Client as Daemon, connect, v1};
@@ -20,6 +21,8 @@ pub(crate) struct World {
     pg_bindir: Option<PathBuf>,
     /// Arguments of the daemon.
     args: Vec<String>,
+    /// More of the daemon's environment.
+    env: Vec<(&'static str, String)>,
 }
 
 impl World {
@@ -33,6 +36,7 @@ impl World {
             daemon: None,
             pg_bindir: None,
             args: Vec::new(),
+            env: vec![],
         };
         fs::create_dir(world.main()).expect("made");
         world.git(&["init", "-q", "-b", "main"]);
@@ -58,6 +62,11 @@ impl World {
 
     pub(crate) fn with_args(mut self, args: &[&str]) -> Self {
         self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    pub(crate) fn with_env(mut self, name: &'static str, value: &str) -> Self {
+        self.env.push((name, value.to_owned()));
         self
     }
 
@@ -118,6 +127,7 @@ impl World {
             .env("LAKEBASE_LOCAL_DIR", self.path("local"))
             .env("LAKEBASE_LOCAL_USER", "jane.doe@example.com")
             .env("DATABRICKS_CONFIG_FILE", self.path("databrickscfg"))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         if let Some(dir) = &self.pg_bindir {
@@ -136,6 +146,7 @@ impl World {
     }
 
     /// Starts the daemon by a command that was changed.
+    /// Starts the daemon by a command of the caller's, which ends up as the daemon.
     pub(crate) async fn start_as(&mut self, mut command: Command) {
         self.daemon = Some(command.spawn().expect("it starts"));
         let socket = self.socket();
@@ -179,7 +190,11 @@ impl World {
     }
 
     pub(crate) async fn register(&self) {
-        let path = bytes(&self.main());
+        self.register_at(&self.main()).await;
+    }
+
+    pub(crate) async fn register_at(&self, dir: &Path) {
+        let path = bytes(dir);
         let request = v1::RegisterRepositoryRequest { path };
         self.client()
             .await

@@ -77,6 +77,11 @@ pub enum Action {
         /// When a later look that still finds it absent proves it gone.
         reap_after: Timestamp,
     },
+    /// Move the record to another slot: the git branch got another name. The branch keeps its own.
+    Rename {
+        /// The slot of today, which has no record.
+        to: Slot,
+    },
     /// Record that the slot is there again.
     MarkPresent,
     /// Delete the branch, softly.

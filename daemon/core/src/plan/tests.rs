@@ -58,6 +58,7 @@ fn git(worktrees: Vec<Worktree>) -> GitView {
         main_branch: Some(GitRef::new("refs/heads/main")),
         refs,
         worktrees,
+        renamed: BTreeMap::new(),
         removed_live: BTreeSet::new(),
     }
 }
@@ -112,6 +113,7 @@ struct World {
     asks: Asks,
     reaped: Reaped,
     policy: Policy,
+    is_upsert_only: bool,
     now: Timestamp,
 }
 
@@ -129,6 +131,7 @@ impl World {
             asks: Asks::default(),
             reaped: Reaped::default(),
             policy: policy(),
+            is_upsert_only: false,
             now: at(1),
         }
     }
@@ -146,6 +149,7 @@ impl World {
             asks: &self.asks,
             reaped: self.reaped,
             policy: &self.policy,
+            is_upsert_only: self.is_upsert_only,
             user_name: USER,
             now: self.now,
         })
@@ -196,6 +200,7 @@ fn short(action: &Action) -> String {
         Action::Release { .. } => "release".into(),
         Action::MarkAbsent { .. } => "mark absent".into(),
         Action::MarkPresent => "mark present".into(),
+        Action::Rename { to } => format!("rename to {to}"),
         Action::Reap(permit) => format!("reap {}", permit.branch()),
         Action::Forget => "forget".into(),
         Action::Quarantine => "quarantine".into(),
@@ -828,6 +833,70 @@ fn removals_that_were_watched_are_a_persons_word() {
         git.removed_live = (0..6).map(|n| WorktreeId::Linked(format!("w{n}"))).collect();
     }
     assert_eq!(world.doings().len(), 6);
+}
+
+fn ref_slot(name: &str) -> Slot {
+    Slot::Ref(GitRef::new(format!("refs/heads/{name}")))
+}
+
+/// A worktree on `new`, which was `old` when its record was made.
+fn renamed_world(records: Vec<Record>) -> World {
+    let branch = remote("jane-old", Some("production"), Some(at(6)));
+    let mut world = World::new(
+        vec![on_branch(WorktreeId::Linked("w".into()), "new")],
+        vec![branch],
+        records,
+    );
+    if let Seen::Present(git) = &mut world.git {
+        let (old, new) = (GitRef::new("refs/heads/old"), GitRef::new("refs/heads/new"));
+        git.renamed.insert(old, new);
+    }
+    world
+}
+
+#[test]
+fn git_07_the_branch_of_a_renamed_git_branch_follows() {
+    let mut old = record(ref_slot("old"), "jane-old", RecordState::Owned);
+    old.reap_after = Some(at(0));
+    let mut world = renamed_world(vec![old.clone()]);
+    assert_eq!(world.doings(), ["rename to git branch new"]);
+    assert_eq!(world.why(&ref_slot("new")), Why::Renamed);
+    // Checked out nowhere it follows as well.
+    if let Seen::Present(git) = &mut world.git {
+        git.worktrees.clear();
+    }
+    assert_eq!(world.doings(), ["rename to git branch new"]);
+    // Done, it is tended as what it is now.
+    old.slot = ref_slot("new");
+    old.reap_after = None;
+    assert!(renamed_world(vec![old]).doings().is_empty());
+}
+
+#[test]
+fn git_07_a_slot_with_a_record_keeps_its_own_and_a_used_one_is_not_renamed() {
+    let old = record(ref_slot("old"), "jane-old", RecordState::Owned);
+    let new = record(ref_slot("new"), "jane-new", RecordState::Owned);
+    let world = renamed_world(vec![new, old.clone()]);
+    assert_eq!(world.why(&ref_slot("old")), Why::SlotGone);
+    let mut world = renamed_world(vec![old]);
+    if let Seen::Present(git) = &mut world.git {
+        git.worktrees.push(on_branch(WorktreeId::Main, "old"));
+    }
+    assert!(!world.doings().iter().any(|doing| doing.starts_with("rename")));
+}
+
+#[test]
+fn fs_10_nothing_is_reaped_by_a_ledger_that_nobody_has_confirmed() {
+    let (branch, record) = owned_wt();
+    let gone = Record {
+        reap_after: Some(at(0)),
+        ..record
+    };
+    let mut world = World::new(vec![], vec![branch], vec![gone]);
+    assert_eq!(world.doings(), ["reap jane-main-worktree-abc"]);
+    world.is_upsert_only = true;
+    assert!(world.doings().is_empty());
+    assert_eq!(world.why(&wt_slot("abc")), Why::Stays(Refusal::UpsertOnly));
 }
 
 // ---- a life

@@ -312,6 +312,7 @@ impl Pass<'_> {
             backing_off: &backing_off,
             asks: &Asks::default(),
             reaped: Reaped::default(),
+            is_upsert_only: false,
             policy: &policy,
             user_name: USER,
             now,
@@ -364,6 +365,7 @@ impl Pass<'_> {
             }
             Action::Forget => self.forget(slot),
             Action::KeepForGood | Action::GiveBack => unreachable!("no person asks for anything here"),
+            Action::Rename { .. } => unreachable!("renames in this git leave no trace"),
         }
     }
 

@@ -177,6 +177,7 @@ impl Git {
             .filter(|id| !is_listed(id))
             .collect();
         Seen::Present(GitView {
+            renamed: BTreeMap::new(),
             main_branch: self.main.map(git_ref),
             refs: self.refs.iter().copied().map(git_ref).collect(),
             worktrees,

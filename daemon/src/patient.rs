@@ -1,0 +1,145 @@
+//! Looks at the disk that may never come back: a dead file system holds whoever touches it. Each has a deadline, and what hangs
+//! is counted, so that it cannot take all threads with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinHandle;
+
+/// How long a look may take. One at ten thousand worktrees takes half a second.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How many calls may hang at once.
+const HANGING: usize = 64;
+
+/// Took longer than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the file system does not answer")]
+pub(crate) struct Hangs;
+
+/// Blocking work for calls.
+#[derive(Debug, Clone)]
+pub(crate) struct Desk {
+    free: Arc<Semaphore>,
+    deadline: Duration,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(HANGING)),
+            deadline: DEADLINE,
+        }
+    }
+}
+
+impl Desk {
+    /// Runs something that may hang. A panic in it is a panic here.
+    ///
+    /// # Errors
+    /// When it has not come back in time; it goes on in its thread.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Hangs> {
+        let working = async {
+            let place = self.free.clone().acquire_owned().await.map_err(|_| Hangs)?;
+            let job = tokio::task::spawn_blocking(move || {
+                let value = work();
+                drop(place);
+                value
+            });
+            Ok(ended(job.await))
+        };
+        tokio::time::timeout(self.deadline, working)
+            .await
+            .map_err(|_| Hangs)?
+    }
+}
+
+/// Blocking work for one repository: while one look hangs there is no second one.
+#[derive(Debug)]
+pub(crate) struct Turnstile {
+    last: Mutex<Option<JoinHandle<()>>>,
+    deadline: Duration,
+}
+
+impl Default for Turnstile {
+    fn default() -> Self {
+        Self {
+            last: Mutex::default(),
+            deadline: DEADLINE,
+        }
+    }
+}
+
+impl Turnstile {
+    /// Runs something that may hang, unless the last one still does. A panic in it is a panic here.
+    ///
+    /// # Errors
+    /// When it has not come back in time; it goes on in its thread.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Hangs> {
+        let mut last = self.last.lock().await;
+        if last.as_ref().is_some_and(|job| !job.is_finished()) {
+            return Err(Hangs);
+        }
+        let (done, answer) = tokio::sync::oneshot::channel();
+        *last = Some(tokio::task::spawn_blocking(move || {
+            let value = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            drop(done.send(value));
+        }));
+        match tokio::time::timeout(self.deadline, answer).await {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(panic))) => std::panic::resume_unwind(panic),
+            Ok(Err(_)) | Err(_) => Err(Hangs),
+        }
+    }
+}
+
+fn ended<T>(job: Result<T, tokio::task::JoinError>) -> T {
+    match job {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    const SHORT: Duration = Duration::from_millis(50);
+
+    #[tokio::test]
+    async fn fs_06_a_look_that_hangs_is_given_up_and_no_second_one_is_started() {
+        let turnstile = Turnstile {
+            deadline: SHORT,
+            ..Turnstile::default()
+        };
+        let (release, hanging) = mpsc::channel::<()>();
+        let hung = turnstile.run(move || hanging.recv().unwrap_or_default()).await;
+        assert_eq!(hung, Err(Hangs));
+        assert_eq!(turnstile.run(|| 1).await, Err(Hangs), "one hangs already");
+        drop(release);
+        while turnstile.run(|| 1).await != Ok(1) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn fs_06_calls_that_hang_leave_room_for_others() {
+        let desk = Desk {
+            deadline: SHORT,
+            ..Desk::default()
+        };
+        let (release, hanging) = mpsc::channel::<()>();
+        let hanging = Arc::new(std::sync::Mutex::new(hanging));
+        let hung = desk.run(move || drop(hanging.lock().map(|hanging| hanging.recv())));
+        assert_eq!(hung.await, Err(Hangs));
+        assert_eq!(desk.run(|| 1).await, Ok(1));
+        drop(release);
+    }
+}
