@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 const TEMPORARY: &str = ".env.lakebase-";
 
 /// How often a write is begun anew because somebody else wrote.
-const ATTEMPTS: usize = 20;
+const ATTEMPTS: usize = 1000;
 
 /// A larger file than this is no `.env` of anybody's.
 const MAX_ENV_FILE: u64 = 1024 * 1024;
@@ -157,25 +157,45 @@ fn replace(path: &Path, text: &str) -> io::Result<String> {
         .set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
-    let replaced = if exchange(file.path(), path)? {
-        read(file.path())?
-    } else {
-        let replaced = read(path)?;
-        file.persist(path)?;
-        replaced
+    let replaced = match exchange(file.path(), path)? {
+        Swap::Done if fs::symlink_metadata(file.path())?.is_file() => read(file.path())?,
+        Swap::Done => {
+            // Somebody put a link there meanwhile, and it is neither followed nor lost.
+            exchange(file.path(), path)?;
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a plain file",
+            ));
+        }
+        Swap::NothingThere => {
+            file.persist_noclobber(path)?;
+            String::new()
+        }
+        Swap::Unsupported => {
+            let replaced = read(path)?;
+            file.persist(path)?;
+            replaced
+        }
     };
     fs::File::open(dir)?.sync_all()?;
     Ok(replaced)
 }
 
-/// Swaps two files in one step, so that nothing that somebody else wrote is lost unseen. Returns false where there is nothing to
-/// swap with, or the file system cannot.
-fn exchange(new: &Path, old: &Path) -> io::Result<bool> {
+/// What came of swapping two files.
+enum Swap {
+    Done,
+    NothingThere,
+    Unsupported,
+}
+
+/// Swaps two files in one step, so that nothing that somebody else wrote is lost unseen.
+fn exchange(new: &Path, old: &Path) -> io::Result<Swap> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     use rustix::io::Errno;
     match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(true),
-        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(false),
+        Ok(()) => Ok(Swap::Done),
+        Err(Errno::NOENT) => Ok(Swap::NothingThere),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => Ok(Swap::Unsupported),
         Err(error) => Err(error.into()),
     }
 }
@@ -206,6 +226,18 @@ mod tests {
         entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect()
+    }
+
+    #[test]
+    fn fs_13_a_link_that_comes_in_the_middle_of_a_write_is_neither_followed_nor_lost() {
+        let (dir, path) = env();
+        let outside = dir.path().join("outside");
+        fs::write(&outside, "precious\n").expect("written");
+        std::os::unix::fs::symlink(&outside, &path).expect("linked");
+        assert!(replace(&path, "A=1\n").is_err());
+        assert_eq!(fs::read_link(&path).expect("still a link"), outside);
+        assert_eq!(fs::read_to_string(&outside).expect("readable"), "precious\n");
+        assert_eq!(names(dir.path()).len(), 2, "nothing is left behind");
     }
 
     #[test]

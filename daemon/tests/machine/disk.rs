@@ -263,15 +263,19 @@ async fn fs_10_nothing_is_reaped_after_the_ledger_was_lost_or_an_older_one_came_
     world.git(&["worktree", "add", "-q", "--detach", "../old"]);
     world.branch(&world.path("old")).await;
     world.shut_down().await;
-    let copy = fs::read(world.path("state/state.db")).expect("readable");
+    let parts = ["state.db", "state.db-wal"].map(|part| world.path("state").join(part));
+    let copies = parts.clone().map(|part| fs::read(part).ok());
     world.start().await;
     world.git(&["worktree", "add", "-q", "--detach", "../new"]);
     world.branch(&world.path("new")).await;
     world.shut_down().await;
-    for part in ["state.db-wal", "state.db-shm"] {
-        drop(fs::remove_file(world.path("state").join(part)));
+    drop(fs::remove_file(world.path("state/state.db-shm")));
+    for (part, copy) in parts.iter().zip(copies) {
+        drop(fs::remove_file(part));
+        if let Some(copy) = copy {
+            fs::write(part, copy).expect("written");
+        }
     }
-    fs::write(world.path("state/state.db"), copy).expect("written");
     world.start().await;
     world.branch(&world.path("new")).await;
     world.git(&["worktree", "remove", "--force", "../old"]);
