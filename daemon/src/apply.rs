@@ -4,6 +4,7 @@
 use crate::clock;
 use crate::ledger::{Event, Ledger, LedgerError, Place};
 use crate::provider::{Holder, Provider, ProviderError};
+use crate::services::chain;
 use chrono::TimeDelta;
 use daemon_core::Timestamp;
 use daemon_core::ids::{BranchId, RepositoryId, Slot};
@@ -16,12 +17,13 @@ use daemon_core::why::Why;
 use lakebase_api::Error;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long a deleted branch is taken to hold its name (branches: undelete, 7 days).
 const NAME_HELD: TimeDelta = TimeDelta::days(7);
 
 /// How long a name that we asked for, and that is given out and yet not to be seen, is taken to be that of our own branch.
-const UNSEEN: TimeDelta = TimeDelta::minutes(10);
+const UNSEEN: Duration = Duration::from_mins(10);
 
 /// How many branches a person is offered to give up when there is no room.
 const IDLE_SHOWN: usize = 3;
@@ -120,8 +122,8 @@ pub(crate) async fn apply(
 
 /// Starts every grace anew: they are counted by the wall clock, and that was set.
 pub(crate) async fn restart_graces(applying: &mut Applying<'_>) -> Result<(), LedgerError> {
-    tracing::warn!("the clock was set; nothing is reaped for one grace");
     for record in applying.records.iter_mut().filter(|r| r.reap_after.is_some()) {
+        tracing::info!(branch = %record.branch, "its grace begins anew: the clock may have been set");
         record.reap_after = None;
         applying.ledger.save(applying.repository, record).await?;
     }
@@ -169,17 +171,20 @@ impl Applying<'_> {
         observed: &mut Observed,
     ) -> Result<(), Failed> {
         let before = self.records.iter().find(|record| &record.slot == slot);
-        // Asked for before: what is there now may be the answer that was lost.
-        let asked = before.filter(|r| r.state == RecordState::Intent && &r.branch == branch);
-        let (since, is_first) = (asked.map_or_else(clock::now, |r| r.since), asked.is_none());
+        // Recorded before under this name: what is there now may be the answer that was lost.
+        let is_first = before.is_none_or(|record| &record.branch != branch);
+        // Each attempt follows a complete list without the branch, so it is as young as the last attempt.
         let intent = Record {
             source: Some(source.clone()),
-            since,
             ..self.new_record(slot, branch, RecordState::Intent)
         };
         self.save(intent.clone()).await?;
         // Without an answer, or without a uid in it, the intent stays, and the next look settles it.
-        let made = match self.provider.create(branch, source, ttl).await {
+        let made = self.provider.create(branch, source, ttl).await;
+        if !matches!(made, Err(ProviderError::Service(Error::AlreadyExists { .. }))) {
+            self.provider.begun.is_given_out(branch);
+        }
+        let made = match made {
             Err(ProviderError::Service(error @ Error::AlreadyExists { .. })) => {
                 match self.holder_of(&intent, is_first, error).await? {
                     Some(ours) => {
@@ -212,8 +217,12 @@ impl Applying<'_> {
         is_first: bool,
         error: Error,
     ) -> Result<Option<RemoteBranch>, Failed> {
-        let is_old = clock::now() - intent.since > UNSEEN;
-        match self.provider.holder(&intent.branch).await? {
+        let holder = self.provider.holder(&intent.branch).await?;
+        let is_old = match holder {
+            Holder::Nobody => self.provider.begun.unseen_for(&intent.branch) > UNSEEN,
+            Holder::Living(_) | Holder::Deleted { .. } => false,
+        };
+        match holder {
             Holder::Living(remote) if !is_first && intent.is_met_by(&remote) => return Ok(Some(remote)),
             // Somebody was faster. The next look sees it, and the policy decides.
             Holder::Living(_) if is_first => self.forget(&intent.slot).await?,
@@ -250,9 +259,15 @@ impl Applying<'_> {
                 }
                 // It comes without an expiration, and gets one at the next look, as a lease that we held open does.
                 self.change(slot, |record| record.lease_held = true).await?;
-                let undeleted = self.provider.undelete(branch).await;
-                undeleted.map_err(|error| self.with_room(branch, error, observed))?;
-                Ok(Some("brought back"))
+                match self.provider.undelete(branch).await {
+                    Ok(()) => Ok(Some("brought back")),
+                    Err(error) if error.is_refusal() => {
+                        // As when what it was forked from has an expiration by now. A new one is better than none.
+                        tracing::warn!(%branch, error = chain(&error), "cannot bring a branch back; it is made anew");
+                        Ok(None)
+                    }
+                    Err(error) => Err(self.with_room(branch, error, observed).into()),
+                }
             }
             Holder::Living(_) | Holder::Deleted { .. } | Holder::Nobody => Ok(None),
         }

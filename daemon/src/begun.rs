@@ -20,6 +20,8 @@ const LIST_LAG: Duration = Duration::from_mins(10);
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
     by_branch: Mutex<BTreeMap<BranchId, Entry>>,
+    /// Names that cannot be had though nobody can be seen under them, and since when.
+    unseen: Mutex<BTreeMap<BranchId, Instant>>,
 }
 
 #[derive(Debug)]
@@ -56,6 +58,18 @@ impl Begun {
     /// Notes that a branch is made, or that only a look at it can tell.
     pub(crate) fn made(&self, id: &BranchId) {
         self.put(id, Stands::Made);
+    }
+
+    /// Notes that a name cannot be had though nobody is seen under it; returns for how long that has been so.
+    pub(crate) fn unseen_for(&self, id: &BranchId) -> Duration {
+        let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        unseen.entry(id.clone()).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Notes that the service did not say that a name is taken.
+    pub(crate) fn is_given_out(&self, id: &BranchId) {
+        let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        unseen.remove(id);
     }
 
     /// Notes how an operation failed; the next attempt to make the branch is told.

@@ -72,13 +72,21 @@ pub(crate) struct Steps {
 }
 
 impl Steps {
-    /// Says whether the wall clock was set since this was last asked.
-    pub(crate) fn was_set(&mut self) -> bool {
+    /// Says whether the wall clock may have been set since [`Steps::note`]. Nobody knows what happened before the first time.
+    pub(crate) fn may_have_been_set(&self) -> bool {
         let now = self.clock.moment();
-        let Some(last) = self.last.replace(now) else {
-            return false;
-        };
-        (now.wall - last.wall - now.passed_since(last)).abs() > STEP
+        self.last
+            .is_none_or(|last| (now.wall - last.wall - now.passed_since(last)).abs() > STEP)
+    }
+
+    /// Notes the clock as it is: what rests on how it was is settled.
+    pub(crate) fn note(&mut self) {
+        self.last = Some(self.clock.moment());
+    }
+
+    /// Forgets how the clock was: what was settled may be lost.
+    pub(crate) fn forget(&mut self) {
+        self.last = None;
     }
 }
 
@@ -132,24 +140,29 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn ck_02_a_clock_that_is_set_is_noticed_once_and_a_sleep_is_not_that() {
+    fn ck_02_a_clock_that_is_set_is_noticed_and_a_sleep_is_not_that() {
         let hands = Hands::new();
         let mut steps = Steps {
             clock: hands.clock(),
             last: None,
         };
-        assert!(!steps.was_set(), "nothing to compare with");
+        assert!(steps.may_have_been_set(), "nobody knows what was before");
+        steps.note();
         hands.pass(TimeDelta::hours(80));
-        assert!(!steps.was_set(), "it slept");
+        assert!(!steps.may_have_been_set(), "it slept");
         hands.pass(TimeDelta::seconds(30));
         hands.set(TimeDelta::seconds(2));
-        assert!(!steps.was_set(), "a small correction");
+        assert!(!steps.may_have_been_set(), "a small correction");
         for by in [TimeDelta::days(365), TimeDelta::days(-730)] {
+            steps.note();
             hands.pass(TimeDelta::seconds(30));
             hands.set(by);
-            assert!(steps.was_set(), "{by}");
-            assert!(!steps.was_set(), "only once");
+            assert!(steps.may_have_been_set(), "{by}");
         }
+        steps.note();
+        assert!(!steps.may_have_been_set());
+        steps.forget();
+        assert!(steps.may_have_been_set(), "what rested on it may be lost");
     }
 
     #[test]

@@ -62,6 +62,13 @@ impl ProviderError {
     }
 }
 
+impl ProviderError {
+    /// Says whether the service has understood the request and will not do it, now or later.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Service(Error::Refused { .. }))
+    }
+}
+
 impl From<NameError> for ProviderError {
     fn from(error: NameError) -> Self {
         Self::Odd(error.to_string())

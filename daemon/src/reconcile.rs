@@ -113,6 +113,8 @@ impl Reconciler {
                     Stop::Problem(problem) => problem,
                     Stop::Ledger(error) => {
                         self.ledger.judge(&error);
+                        // A mark that is lost must not be taken for one that was never set.
+                        memory.steps.forget();
                         Problem {
                             message: chain(&error),
                             fix: "see the daemon's log".into(),
@@ -282,9 +284,10 @@ impl Reconciler {
         if let Seen::Present(found) = git {
             apply::note_locks(applying, &found.view.worktrees).await?;
         }
-        if memory.steps.was_set() {
+        if memory.steps.may_have_been_set() {
             apply::restart_graces(applying).await?;
         }
+        memory.steps.note();
         // What git shows is on the board before the service is asked: a caller may be waiting for it.
         self.board.update(RepositoryView {
             passes: memory.passes - 1,

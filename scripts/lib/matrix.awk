@@ -17,13 +17,16 @@ FNR == NR {
     name = $2
     rest = "_" name
     gsub(/::/, "_", rest)
-    while (match(rest, /_(cp|ck|fs|git|pr|ld|sec|pg)_[0-9][0-9]_/)) {
-        id = toupper(substr(rest, RSTART + 1, RLENGTH - 2))
-        sub(/_/, "-", id)
-        tests[id] = tests[id] sprintf("  %-8s %s %s\n", (count[id]++ ? "" : id), result, name)
-        if (result == "FAILED") { failed++ }
+    # A name may carry more than one number, as in `fs_02_03_`.
+    while (match(rest, /_(cp|ck|fs|git|pr|ld|sec|pg)(_[0-9][0-9])+_/)) {
+        parts = split(substr(rest, RSTART + 1, RLENGTH - 2), part, "_")
+        for (n = 2; n <= parts; n++) {
+            id = toupper(part[1]) "-" part[n]
+            tests[id] = tests[id] sprintf("  %-8s %s %s\n", (count[id]++ ? "" : id), result, name)
+        }
         rest = substr(rest, RSTART + RLENGTH - 1)
     }
+    if (result == "FAILED") { failed++ }
 }
 
 END {

@@ -66,6 +66,25 @@ fn server(scene: &Scene, serve: impl Fn(UnixStream) + Send + 'static) {
 }
 
 #[test]
+fn git_14_what_git_sets_for_its_hooks_is_left_alone() {
+    let scene = scene();
+    let before = fingerprint(&scene);
+    let elsewhere = scene.dir().join("elsewhere");
+    let mut hook = scene.hook(&CHECKOUT);
+    for name in [
+        "GIT_INDEX_FILE",
+        "GIT_WORK_TREE",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_QUARANTINE_PATH",
+    ] {
+        hook.env(name, &elsewhere);
+    }
+    hook.env("GIT_DIR", ".git").assert().success();
+    assert_eq!(fingerprint(&scene), before);
+    assert!(!elsewhere.exists());
+}
+
+#[test]
 fn s13_with_nothing_that_listens() {
     let scene = scene();
     runs(&scene, "absent");

@@ -80,7 +80,7 @@ fn a_bad_project_is_refused_before_anything_is_done() {
 }
 
 #[test]
-fn a_hook_of_somebody_elses_stays_to_the_byte() {
+fn git_15_a_hook_of_somebody_elses_stays_to_the_byte() {
     let scene = Scene::new();
     let _fake = scene.fresh();
     let script = "#!/bin/sh\r\necho \"mine\" # no newline at the end";
@@ -103,7 +103,7 @@ fn no_hook_means_no_hook() {
 }
 
 #[test]
-fn a_hooks_directory_outside_of_the_repository_needs_a_word() {
+fn git_15_a_hooks_directory_outside_of_the_repository_needs_a_word() {
     let scene = Scene::new();
     let fake = scene.fresh();
     let shared = scene.dir().join("shared-hooks");

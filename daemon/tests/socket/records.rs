@@ -113,7 +113,7 @@ impl Away {
         let profiles = fs::read_to_string(file)
             .expect("readable")
             .replace("[local]", "[away]");
-        fs::write(world.path("no-such-file"), profiles).expect("written");
+        fs::write(world.path("databrickscfg"), profiles).expect("written");
         Self { child, service }
     }
 
