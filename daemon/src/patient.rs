@@ -2,9 +2,9 @@
 //! is counted, so that it cannot take all threads with it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
-use tokio::task::JoinHandle;
 
 /// How long a look may take. One at ten thousand worktrees takes half a second.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -60,14 +60,18 @@ impl Desk {
 /// Blocking work for one repository: while one look hangs there is no second one.
 #[derive(Debug)]
 pub(crate) struct Turnstile {
-    last: Mutex<Option<JoinHandle<()>>>,
+    /// One look after the other.
+    turn: Mutex<()>,
+    /// The last one has not come back.
+    is_held: Arc<AtomicBool>,
     deadline: Duration,
 }
 
 impl Default for Turnstile {
     fn default() -> Self {
         Self {
-            last: Mutex::default(),
+            turn: Mutex::default(),
+            is_held: Arc::default(),
             deadline: DEADLINE,
         }
     }
@@ -82,15 +86,18 @@ impl Turnstile {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Hangs> {
-        let mut last = self.last.lock().await;
-        if last.as_ref().is_some_and(|job| !job.is_finished()) {
+        let _turn = self.turn.lock().await;
+        if self.is_held.swap(true, Ordering::AcqRel) {
             return Err(Hangs);
         }
         let (done, answer) = tokio::sync::oneshot::channel();
-        *last = Some(tokio::task::spawn_blocking(move || {
+        let is_held = self.is_held.clone();
+        tokio::task::spawn_blocking(move || {
             let value = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // Before the answer: whoever has it may come again at once.
+            is_held.store(false, Ordering::Release);
             drop(done.send(value));
-        }));
+        });
         match tokio::time::timeout(self.deadline, answer).await {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(panic))) => std::panic::resume_unwind(panic),
@@ -126,6 +133,14 @@ mod tests {
         drop(release);
         while turnstile.run(|| 1).await != Ok(1) {
             tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn fs_06_one_look_right_after_the_other_is_none_that_hangs() {
+        let turnstile = Turnstile::default();
+        for number in 0..10_000 {
+            assert_eq!(turnstile.run(move || number).await, Ok(number));
         }
     }
 
