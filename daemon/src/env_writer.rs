@@ -28,6 +28,9 @@ pub(crate) struct EnvFile {
     /// Relative to the root; the configuration's grammar keeps it inside.
     pub(crate) relative: PathBuf,
     pub(crate) prefix: String,
+    /// Git's directory of the worktree, where a new file is made before it takes its place: a new name in the worktree itself
+    /// would make a `git worktree remove` fail that runs just then.
+    pub(crate) admin_dir: PathBuf,
 }
 
 /// Brings the block up to date. Blocking.
@@ -54,12 +57,14 @@ pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<
         },
         &file.prefix,
     );
-    keep_block(&path, &variables)
+    keep_block(&path, &file.admin_dir, &variables)
 }
 
 /// Puts the block into the file, whatever others write into it meanwhile.
-fn keep_block(path: &Path, variables: &[(String, String)]) -> Result<(), Problem> {
-    sweep(path);
+fn keep_block(path: &Path, admin_dir: &Path, variables: &[(String, String)]) -> Result<(), Problem> {
+    for dir in [path.parent(), Some(admin_dir)].into_iter().flatten() {
+        sweep(dir);
+    }
     let mut before = read(path).map_err(|error| cannot("read", path, &error))?;
     let mut in_place = before.clone();
     for _ in 0..ATTEMPTS {
@@ -70,7 +75,7 @@ fn keep_block(path: &Path, variables: &[(String, String)]) -> Result<(), Problem
         if before == after && in_place == after && is_private(path) {
             return Ok(());
         }
-        let replaced = replace(path, &after).map_err(|error| cannot("write", path, &error))?;
+        let replaced = replace(path, admin_dir, &after).map_err(|error| cannot("write", path, &error))?;
         if replaced == in_place {
             return Ok(());
         }
@@ -87,9 +92,8 @@ fn keep_block(path: &Path, variables: &[(String, String)]) -> Result<(), Problem
 }
 
 /// Takes away what a daemon that was killed in the middle of a write left behind; it may hold a password.
-fn sweep(path: &Path) {
-    let entries = path.parent().and_then(|dir| fs::read_dir(dir).ok());
-    for entry in entries.into_iter().flatten().flatten() {
+fn sweep(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let is_left = entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes());
         if is_left && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             drop(fs::remove_file(entry.path()));
@@ -148,11 +152,12 @@ fn is_private(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.mode() & 0o777 == 0o600)
 }
 
-/// Writes a new file beside the old one and puts it in its place, so that no reader ever sees half. Returns what it took the
+/// Writes a new file and puts it in the place of the old one, so that no reader ever sees half. Returns what it took the
 /// place of.
-fn replace(path: &Path, text: &str) -> io::Result<String> {
+fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(dir)?;
+    let is_there = fs::symlink_metadata(path).is_ok();
+    let mut file = new_file(dir, admin_dir)?;
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
@@ -167,6 +172,12 @@ fn replace(path: &Path, text: &str) -> io::Result<String> {
                 "it is not a plain file",
             ));
         }
+        Swap::NothingThere if is_there => {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "it went away; perhaps the worktree is being removed",
+            ));
+        }
         Swap::NothingThere => {
             file.persist_noclobber(path)?;
             String::new()
@@ -179,6 +190,19 @@ fn replace(path: &Path, text: &str) -> io::Result<String> {
     };
     fs::File::open(dir)?.sync_all()?;
     Ok(replaced)
+}
+
+/// Makes a file in git's directory of the worktree, or beside the place where it is to go when that is on another disk.
+fn new_file(dir: &Path, admin_dir: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
+    let device = |dir: &Path| fs::metadata(dir).map(|meta| meta.dev()).ok();
+    if device(admin_dir).is_some_and(|there| Some(there) == device(dir))
+        && let Ok(file) = builder.tempfile_in(admin_dir)
+    {
+        return Ok(file);
+    }
+    builder.tempfile_in(dir)
 }
 
 /// What came of swapping two files.
@@ -234,7 +258,7 @@ mod tests {
         let outside = dir.path().join("outside");
         fs::write(&outside, "precious\n").expect("written");
         std::os::unix::fs::symlink(&outside, &path).expect("linked");
-        assert!(replace(&path, "A=1\n").is_err());
+        assert!(replace(&path, dir.path(), "A=1\n").is_err());
         assert_eq!(fs::read_link(&path).expect("still a link"), outside);
         assert_eq!(fs::read_to_string(&outside).expect("readable"), "precious\n");
         assert_eq!(names(dir.path()).len(), 2, "nothing is left behind");
@@ -246,7 +270,7 @@ mod tests {
         fs::write(dir.path().join(".env.lakebase-x1y2z3"), "PGPASSWORD=old").expect("written");
         fs::create_dir(dir.path().join(".env.lakebase-dir")).expect("made");
         fs::write(&path, "A=1\n").expect("written");
-        keep_block(&path, &variables()).expect("written");
+        keep_block(&path, path.parent().expect("it has one"), &variables()).expect("written");
         let mut names = names(dir.path());
         names.sort();
         assert_eq!(names, [".env", ".env.lakebase-dir"]);
@@ -258,11 +282,23 @@ mod tests {
         let (_dir, path) = env();
         fs::write(&path, "A=1\n").expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("changed");
-        keep_block(&path, &variables()).expect("written");
+        keep_block(&path, path.parent().expect("it has one"), &variables()).expect("written");
         assert!(is_private(&path));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
-        keep_block(&path, &variables()).expect("written");
+        keep_block(&path, path.parent().expect("it has one"), &variables()).expect("written");
         assert!(is_private(&path), "also when the text is right already");
+    }
+
+    #[test]
+    fn a_write_makes_no_new_name_in_the_worktree() {
+        let (dir, path) = env();
+        let admin = tempfile::tempdir().expect("a temp dir");
+        fs::write(&path, "A=1\n").expect("written");
+        let file = new_file(dir.path(), admin.path()).expect("made");
+        assert!(file.path().starts_with(admin.path()));
+        drop(file);
+        keep_block(&path, admin.path(), &variables()).expect("written");
+        assert_eq!((names(dir.path()).len(), names(admin.path()).len()), (1, 0));
     }
 
     /// An editor that replaces the file, as most do, while we replace it too: both keep what they wrote.
@@ -292,7 +328,7 @@ mod tests {
         while !editor.is_finished() {
             n += 1;
             let other = vec![("PGPASSWORD".to_owned(), format!("secret{n}"))];
-            keep_block(&path, &other).expect("written");
+            keep_block(&path, dir.path(), &other).expect("written");
         }
         editor.join().expect("no line is lost");
     }

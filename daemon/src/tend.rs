@@ -184,6 +184,7 @@ async fn credential(
         worktree_root: worktree.root.clone(),
         relative: relative.into(),
         prefix: settings.env_prefix.clone(),
+        admin_dir: worktree.admin_dir.clone(),
     };
     let (job_target, job_minted) = (target.clone(), minted.clone());
     match blocking(move || env_writer::write(&file, &job_target, &job_minted)).await {

@@ -25,11 +25,19 @@ fn the_daemon_of_the_other_tests() {
 /// Puts `lakebase` beside a `lakebased` that is this script.
 fn installed(scene: &Scene, script: &str) -> Command {
     let bin = scene.dir().join("bin");
-    let lakebased = bin.join("lakebased");
-    write(&lakebased, script);
-    fs::set_permissions(&lakebased, fs::Permissions::from_mode(0o755)).expect("chmod");
-    fs::copy(LAKEBASE, bin.join("lakebase")).expect("copy");
+    let text = bin.join("script");
+    write(&text, script);
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).expect("chmod");
+    copy(&text, &bin.join("lakebased"));
+    copy(Path::new(LAKEBASE), &bin.join("lakebase"));
     command(scene)
+}
+
+/// Copies a program in a process of its own. A file that we had open for writing could still be so in a child that another
+/// test was just starting, and a program that somebody writes to cannot be run.
+fn copy(from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp").args([from, to]).status();
+    assert!(copied.expect("cp is there").success());
 }
 
 fn command(scene: &Scene) -> Command {
