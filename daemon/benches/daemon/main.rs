@@ -174,7 +174,7 @@ impl Bench {
         })
     }
 
-    /// From the end of `git worktree add` to the request for its branch; below 0 the daemon was first.
+    /// From the beginning of `git worktree add` to the request for its branch, which may come before git ends.
     async fn appears(&self) -> anyhow::Result<Figure> {
         let (mut ours, mut git) = (vec![], vec![]);
         for n in 0..self.repeat {
