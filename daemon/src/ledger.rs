@@ -26,10 +26,6 @@ use mark::{Mark, Marked};
 /// How many events are kept.
 const EVENTS_KEPT: i64 = 10_000;
 
-const BURY: &str =
-    "INSERT OR REPLACE INTO tombstones (uid, origin, project, branch, repository_id, slot, deleted_at)
-     VALUES (?, ?, ?, ?, ?, ?, ?)";
-
 /// Why the ledger failed. Whoever gets this does nothing else: an act that is not written down is not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LedgerError {
@@ -479,16 +475,7 @@ impl Ledger {
         record: &Record,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        sqlx::query(BURY)
-            .bind(record.uid.as_ref().map_or("", BranchUid::as_str))
-            .bind(&record.origin)
-            .bind(record.project.as_str())
-            .bind(record.branch.as_str())
-            .bind(id.as_str())
-            .bind(record.slot.key())
-            .bind(now.timestamp_millis())
-            .execute(&self.pool)
-            .await?;
+        tombstone(id, record, now).execute(&self.pool).await?;
         self.note().await
     }
 
@@ -523,16 +510,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let mut tx = self.pool.begin().await?;
-        sqlx::query(BURY)
-            .bind(record.uid.as_ref().map_or("", BranchUid::as_str))
-            .bind(&record.origin)
-            .bind(record.project.as_str())
-            .bind(record.branch.as_str())
-            .bind(id.as_str())
-            .bind(record.slot.key())
-            .bind(now.timestamp_millis())
-            .execute(&mut *tx)
-            .await?;
+        tombstone(id, record, now).execute(&mut *tx).await?;
         sqlx::query(
             "DELETE FROM branches WHERE repository_id = ? AND origin = ? AND project = ? AND slot = ?",
         )
@@ -641,6 +619,25 @@ impl TryFrom<RawEvent> for LoggedEvent {
             why: raw.why,
         })
     }
+}
+
+/// Writes a tombstone, over the one that the branch may have.
+fn tombstone<'q>(
+    id: &'q RepositoryId,
+    record: &'q Record,
+    now: Timestamp,
+) -> sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO tombstones (uid, origin, project, branch, repository_id, slot, deleted_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(record.uid.as_ref().map_or("", BranchUid::as_str))
+    .bind(&record.origin)
+    .bind(record.project.as_str())
+    .bind(record.branch.as_str())
+    .bind(id.as_str())
+    .bind(record.slot.key())
+    .bind(now.timestamp_millis())
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -9,7 +9,7 @@ use crate::services::chain;
 use daemon_core::ids::Slot;
 use daemon_core::plan::{Standing, Step};
 use daemon_core::state::{Head, Observed, Record, RecordState, RemoteState, Worktree};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Brings the view's branches in line with what was done.
@@ -20,12 +20,18 @@ pub(crate) fn update(
     applying: &Applying<'_>,
     after: &Observed,
 ) {
-    view.unused = unused(view, steps, applying, after);
+    // The last step about a slot says most about it.
+    let by_slot: BTreeMap<&Slot, &Step> = steps.iter().map(|step| (&step.slot, step)).collect();
+    let records: BTreeMap<&Slot, &Record> = applying
+        .records
+        .iter()
+        .map(|record| (&record.slot, record))
+        .collect();
+    view.unused = unused(view, &by_slot, applying, after);
     for worktree in &mut view.worktrees {
         let Some(slot) = &worktree.slot else { continue };
-        // The last step about a slot says most about it.
-        let step = steps.iter().rfind(|step| &step.slot == slot);
-        let record = applying.records.iter().find(|record| &record.slot == slot);
+        let step = by_slot.get(slot).copied();
+        let record = records.get(slot).copied();
         let branch = record.and_then(|record| branch_view(applying.provider, record, after));
         let is_ready = branch.as_ref().is_some_and(|(_, is_ready)| *is_ready);
         worktree.branch = branch.map(|(branch, _)| branch);
@@ -47,22 +53,22 @@ pub(crate) fn update(
 /// The branches of records whose slots no worktree is on.
 fn unused(
     view: &RepositoryView,
-    steps: &[Step],
+    by_slot: &BTreeMap<&Slot, &Step>,
     applying: &Applying<'_>,
     after: &Observed,
 ) -> Vec<UnusedView> {
-    let is_used = |record: &Record| {
-        view.worktrees
-            .iter()
-            .any(|worktree| worktree.slot.as_ref() == Some(&record.slot))
-    };
+    let used: BTreeSet<&Slot> = view
+        .worktrees
+        .iter()
+        .filter_map(|worktree| worktree.slot.as_ref())
+        .collect();
     let unused = applying
         .records
         .iter()
-        .filter(|record| !is_used(record) && after.branches.contains_key(&record.branch));
+        .filter(|record| !used.contains(&record.slot) && after.branches.contains_key(&record.branch));
     let view_of = |record: &Record| {
         let (branch, _) = branch_view(applying.provider, record, after)?;
-        let step = steps.iter().rfind(|step| step.slot == record.slot);
+        let step = by_slot.get(&record.slot);
         let is_gone = step.is_some_and(|step| step.why.is_about_absence());
         Some(UnusedView {
             is_orphan: is_gone && branch.ownership == Some(Ownership::Owned),

@@ -39,11 +39,14 @@ pub fn plan(look: &Look<'_>) -> Plan {
     match (look.git, look.observed) {
         (Seen::Unknown(reason), _) | (_, Seen::Unknown(reason)) => Plan::Wait(reason.clone()),
         (Seen::Present(git), Seen::Present(observed)) => {
+            let in_use = in_use(git);
             let mut planner = Planner {
                 look,
                 git,
                 observed,
-                in_use: in_use(git),
+                used: in_use.iter().map(|(slot, _)| slot.clone()).collect(),
+                records: look.records.iter().map(|record| (&record.slot, record)).collect(),
+                in_use,
                 chosen: BTreeSet::new(),
                 reaps: 0,
                 steps: vec![],
@@ -69,6 +72,9 @@ struct Planner<'a> {
     git: &'a GitView,
     observed: &'a Observed,
     in_use: Vec<(Slot, &'a Worktree)>,
+    /// The slots of `in_use`.
+    used: BTreeSet<Slot>,
+    records: BTreeMap<&'a Slot, &'a Record>,
     /// Names given to new slots in this very plan.
     chosen: BTreeSet<BranchId>,
     /// Deletes in this very plan that nobody asked for.
@@ -140,11 +146,11 @@ impl<'a> Planner<'a> {
     }
 
     fn record(&self, slot: &Slot) -> Option<&'a Record> {
-        self.look.records.iter().find(|record| &record.slot == slot)
+        self.records.get(slot).copied()
     }
 
     fn is_in_use(&self, slot: &Slot) -> bool {
-        self.in_use.iter().any(|(used, _)| used == slot)
+        self.used.contains(slot)
     }
 
     /// One from the future is not: the clock was set back since, and would have to come round again.
