@@ -161,7 +161,7 @@ impl Reconciler {
         let all = self.board.repositories();
         let targets = all
             .values()
-            .flat_map(|view| &view.worktrees)
+            .flat_map(|view| view.worktrees.iter())
             .filter_map(|worktree| worktree.target.as_ref());
         self.credentials
             .retain(&targets.map(|target| target.uid.clone()).collect());
