@@ -535,11 +535,11 @@ mod tests {
 
     /// Nobody is asked in these tests.
     fn provider() -> Arc<Provider> {
-        let workspace = Workspace {
-            origin: "http://127.0.0.1:9".parse().expect("an origin"),
-            token: "dapi".to_owned().into(),
-            source: TokenSource::Environment,
-        };
+        let workspace = Workspace::with_token(
+            "http://127.0.0.1:9".parse().expect("an origin"),
+            "dapi".to_owned().into(),
+            TokenSource::Environment,
+        );
         Arc::new(Provider {
             client: Client::new(workspace).expect("a client"),
             project: ProjectName::new("shop").expect("a name"),

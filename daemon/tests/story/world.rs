@@ -259,10 +259,7 @@ impl World {
 
     /// A client of the service itself, past the daemon.
     pub(crate) fn service(&self) -> Client {
-        let env = AuthEnv {
-            config_file: Some(self.path("local/databrickscfg")),
-            ..AuthEnv::default()
-        };
+        let env = AuthEnv::with_profiles(&self.path("local/databrickscfg"));
         let workspace =
             lakebase_api::auth::profile::load(Some("local"), &env).expect("Local Lakebase wrote it");
         Client::new(workspace).expect("a client")
