@@ -1,7 +1,7 @@
 //! Which service a repository's branches are on, and the connections to it: workspaces by their configuration, or Local
 //! Lakebase, started when it is first needed. Above this file nothing knows one from the other.
 
-use crate::attempts::{SIGN_IN_PAUSE, service_fix};
+use crate::attempts::{SIGN_IN_PAUSE, sign_in_fix};
 use crate::begun::Begun;
 use crate::board::Problem;
 use crate::config::Config;
@@ -17,6 +17,10 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+mod examine;
+
+pub(crate) use examine::{End, Examined, Way};
 
 /// What records of Local Lakebase are kept under; its port may change.
 const LOCAL: &str = "local";
@@ -308,17 +312,21 @@ async fn connect(
     origin: String,
     ca_file: Option<PathBuf>,
 ) -> Result<Provider, Hindrance> {
-    let fix = "check the host and token of the profile that LAKEBASE_PROFILE names";
-    let client = Client::new(workspace).map_err(|e| problem(&e, fix))?;
+    let client = Client::new(workspace).map_err(|e| {
+        problem(
+            &e,
+            "check the host and token of the profile that LAKEBASE_PROFILE names",
+        )
+    })?;
     let user_name = match client.me().await {
         Ok(user) => user.user_name,
         Err(error @ (Error::Unauthenticated { .. } | Error::PermissionDenied { .. })) => {
             return Err(Hindrance {
-                problem: problem(&error, service_fix(&error)),
+                problem: problem(&error, &sign_in_fix(&error)),
                 is_for_people: true,
             });
         }
-        Err(error) => return Err(problem(&error, fix).into()),
+        Err(error) => return Err(problem(&error, &sign_in_fix(&error)).into()),
     };
     Ok(Provider {
         client,
