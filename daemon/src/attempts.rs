@@ -191,7 +191,7 @@ pub(crate) fn fix(error: &ProviderError) -> String {
 pub(crate) fn service_fix(error: &Error) -> String {
     match error {
         Error::Unauthenticated { .. } => {
-            "sign in again: put a new token into the profile (see LAKEBASE_PROFILE in lakebase.config); the daemon reads it by itself"
+            "sign in again: `databricks configure --profile NAME`, with the name in lakebase.config, writes a new token; the daemon reads it by itself"
         }
         Error::PermissionDenied { .. } => {
             "ask the project's owner for CAN MANAGE on it, then run `lakebase reconcile`"

@@ -205,10 +205,7 @@ impl Services {
         match profile::load(named, &self.auth) {
             Ok(workspace) => Ok(Some(workspace)),
             Err(AuthError::NotConfigured { .. }) if named.is_none() => Ok(None),
-            Err(error) => Err(problem(
-                &error,
-                "set LAKEBASE_PROFILE in lakebase.config, or mend ~/.databrickscfg",
-            )),
+            Err(error) => Err(problem(&error, &profile_fix(&error))),
         }
     }
 
@@ -271,6 +268,24 @@ impl Local {
                 postgres_version: String::new(),
             },
         }
+    }
+}
+
+/// What a person can do about a workspace that cannot be chosen.
+fn profile_fix(error: &AuthError) -> String {
+    let name = match error {
+        AuthError::UnknownProfile { profile, .. } => Some(profile),
+        AuthError::Incomplete {
+            place: TokenSource::Profile { name, .. },
+            ..
+        } => Some(name),
+        _ => None,
+    };
+    match name {
+        Some(name) => {
+            format!("run `databricks configure --profile {name}`, or set LAKEBASE_PROFILE in lakebase.config")
+        }
+        None => "set LAKEBASE_PROFILE in lakebase.config, or mend ~/.databrickscfg".to_owned(),
     }
 }
 

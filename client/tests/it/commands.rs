@@ -348,6 +348,15 @@ fn the_doctor_looks_at_what_lies_before_the_daemon_when_there_is_none() {
 fn the_doctor_shows_what_the_daemon_found_and_a_warning_is_no_failure() {
     let scene = Scene::new();
     let fake = scene.ready();
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(scene.socket(), mode).expect("chmod");
+    };
+    set_mode(0o666);
+    let out = scene.lakebase(&["doctor"]).assert().code(1).get_output().clone();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(text.contains("is not for you alone (mode 0666)"), "{text}");
+    set_mode(0o600);
     let text = stdout(&mut scene.lakebase(&["doctor"]));
     for part in [
         "Programs\n",
