@@ -1,7 +1,8 @@
 //! The command line: what can be typed, and which command it is. Each command is a file in `command/`.
 
 use crate::command::{
-    branch, completions, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run, status, up, why,
+    branch, completions, doctor, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run, status,
+    up, why,
 };
 use crate::{failure, terminal};
 use clap::{Parser, Subcommand};
@@ -62,6 +63,8 @@ enum Command {
     Gc(gc::Args),
     /// Tell step by step why this worktree is on its branch
     Why,
+    /// Check everything that this worktree needs, from git to the service; exits with 1 if something is wrong
+    Doctor,
     /// Show what the daemon did; `--follow` goes on
     Events(events::Args),
     /// Look again now, instead of at the next event
@@ -112,6 +115,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Psql(args) => runtime.block_on(psql::run(&args)),
         Command::Branch(command) => runtime.block_on(branch::run(&command, output)),
         Command::Gc(args) => runtime.block_on(gc::run(&args, output)),
+        Command::Doctor => runtime.block_on(doctor::run(output)),
         Command::Why => runtime.block_on(why::run(output)),
         Command::Events(args) => runtime.block_on(events::run(&args, output)),
         Command::Forget(args) => runtime.block_on(forget::run(&args, output)),

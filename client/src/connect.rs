@@ -4,9 +4,9 @@
 use crate::failure::{Exit, Failure, HUNG};
 use crate::terminal;
 use lakebase_proto::v1::{
-    CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest, Event,
-    ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest, KeepBranchRequest,
-    ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest, ReconcileRequest,
+    Check, CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest,
+    DiagnoseRequest, Event, ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest,
+    KeepBranchRequest, ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest, ReconcileRequest,
     RegisterRepositoryRequest, Repository, ResetBranchRequest, ShutdownRequest, UnregisterRepositoryRequest,
     WatchEventsRequest, Worktree,
 };
@@ -18,7 +18,7 @@ use std::time::Duration;
 use tonic::{Response, Status, Streaming};
 
 /// For calls that the daemon answers from memory.
-const PROMPT: Duration = Duration::from_secs(10);
+pub(crate) const PROMPT: Duration = Duration::from_secs(10);
 /// For calls that wait for a branch. Longer than the daemon's own patience, so that its reason is what people read.
 const PATIENT: Duration = Duration::from_secs(90);
 
@@ -134,6 +134,13 @@ impl Session {
         within(PROMPT, "cannot explain", call).await
     }
 
+    /// What is wrong with what the worktree at the path needs.
+    pub(crate) async fn diagnose(&mut self, path: &Path) -> Result<Vec<Check>, Failure> {
+        let path = bytes(Some(path));
+        let call = self.client.diagnose(DiagnoseRequest { path });
+        Ok(within(PATIENT, "cannot diagnose", call).await?.checks)
+    }
+
     pub(crate) async fn events(&mut self, path: Option<&Path>, limit: u32) -> Result<Vec<Event>, Failure> {
         let path = bytes(path);
         let call = self.client.list_events(ListEventsRequest { path, limit });
@@ -191,7 +198,7 @@ async fn within<T>(
     }
 }
 
-fn mismatch(protocol: u32, version: &str) -> Option<String> {
+pub(crate) fn mismatch(protocol: u32, version: &str) -> Option<String> {
     let ours = env!("CARGO_PKG_VERSION");
     match protocol.cmp(&PROTOCOL) {
         Ordering::Equal => None,

@@ -76,6 +76,11 @@ impl Failure {
         Self::new(exit, doing).hint(hint).cause(status.message())
     }
 
+    /// What to try.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
     pub(crate) fn is_not_running(&self) -> bool {
         self.exit == Exit::NotRunning
     }

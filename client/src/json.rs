@@ -56,6 +56,15 @@ pub(crate) struct Repository {
 }
 
 #[derive(Debug, Serialize)]
+pub(crate) struct Check {
+    area: &'static str,
+    name: String,
+    state: &'static str,
+    message: String,
+    fix: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
 pub(crate) struct Event {
     sequence: u64,
     time: Option<String>,
@@ -103,6 +112,18 @@ impl From<&v1::Problem> for Problem {
         Self {
             message: problem.message.clone(),
             fix: filled(&problem.fix),
+        }
+    }
+}
+
+impl From<&v1::Check> for Check {
+    fn from(check: &v1::Check) -> Self {
+        Self {
+            area: words::area(check.area()),
+            name: check.name.clone(),
+            state: words::check_state(check.state()),
+            message: check.message.clone(),
+            fix: filled(&check.fix),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Times, sizes and states in words.
 
-use lakebase_proto::v1::{Branch, Ownership, Problem, WatchMode, WorktreeState};
+use lakebase_proto::v1::{Area, Branch, CheckState, Ownership, Problem, WatchMode, WorktreeState};
 use owo_colors::Style;
 use prost_types::Timestamp;
 
@@ -91,6 +91,45 @@ pub(crate) fn watch_mode(mode: WatchMode) -> &'static str {
         WatchMode::Unspecified => "unknown",
         WatchMode::Events => "events",
         WatchMode::Polling => "polling",
+    }
+}
+
+/// What checks are about, in the order in which one builds on the other.
+pub(crate) const AREAS: [Area; 6] = [
+    Area::Program,
+    Area::Repository,
+    Area::SignIn,
+    Area::Service,
+    Area::Machine,
+    Area::Unspecified,
+];
+
+pub(crate) fn area(area: Area) -> &'static str {
+    match area {
+        Area::Program => "Programs",
+        Area::Repository => "Repository",
+        Area::SignIn => "Ways of signing in",
+        Area::Service => "Service",
+        Area::Machine => "Machine",
+        Area::Unspecified => "Other",
+    }
+}
+
+pub(crate) fn check_state(state: CheckState) -> &'static str {
+    match state {
+        CheckState::Ok => "ok",
+        CheckState::Warning => "warning",
+        CheckState::Failure => "failure",
+        CheckState::Skipped | CheckState::Unspecified => "skipped",
+    }
+}
+
+pub(crate) fn check_style(state: CheckState) -> Style {
+    match state {
+        CheckState::Ok => Style::new().green(),
+        CheckState::Warning => Style::new().yellow(),
+        CheckState::Failure => Style::new().red(),
+        CheckState::Skipped | CheckState::Unspecified => Style::new().dimmed(),
     }
 }
 

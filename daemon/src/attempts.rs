@@ -76,11 +76,11 @@ impl Attempts {
     }
 
     /// Notes that the service could not be looked at.
-    pub(crate) fn look_failed(&mut self, error: &ProviderError) -> Problem {
+    pub(crate) fn look_failed(&mut self, project: &str, error: &ProviderError) -> Problem {
         let mut problem = problem(error);
         let mut pause = pause_asked(error);
-        if matches!(error, ProviderError::Service(Error::NotFound { .. })) {
-            problem.fix = "bring the project back, or set LAKEBASE_PROJECT_ID in lakebase.config".into();
+        if let ProviderError::Service(Error::NotFound { .. }) = error {
+            problem.fix = gone_fix(project);
             pause = GONE_PAUSE;
         }
         self.look = Some((problem.clone(), pause));
@@ -192,12 +192,37 @@ pub(crate) fn service_fix(error: &Error) -> String {
     match error {
         Error::SignIn { source, .. } => return source.fix(),
         Error::Unauthenticated { .. } => {
-            "sign in again: put a new token into the profile (see LAKEBASE_PROFILE in lakebase.config); the daemon reads it by itself"
+            "sign in again: `databricks configure --profile NAME`, with the name in lakebase.config, writes a new token; the daemon reads it by itself"
         }
-        Error::PermissionDenied { .. } => "ask for CAN MANAGE on the project",
+        Error::PermissionDenied { .. } => {
+            "ask the project's owner for CAN MANAGE on it, then run `lakebase reconcile`"
+        }
+        Error::Unintelligible { .. } => {
+            "sign in to the network you are on, or correct the host of the profile; then run `lakebase reconcile`"
+        }
+        Error::Offline { .. } => {
+            "check the network, and the host of the profile; it is tried again by itself, or at once by `lakebase reconcile`"
+        }
         _ => BY_ITSELF,
     }
     .into()
+}
+
+/// What a person can do who is not even told who they are.
+pub(crate) fn sign_in_fix(error: &Error) -> String {
+    match error {
+        Error::PermissionDenied { .. } => {
+            "ask an administrator of the workspace to let you in, then run `lakebase reconcile`".into()
+        }
+        _ => service_fix(error),
+    }
+}
+
+/// What a person can do about a project that is not there.
+pub(crate) fn gone_fix(project: &str) -> String {
+    format!(
+        "make it with `databricks postgres create-project {project}`, bring it back, or set LAKEBASE_PROJECT_ID in lakebase.config"
+    )
 }
 
 #[cfg(test)]

@@ -24,6 +24,11 @@ const REFTABLE_HEAD: &[u8] = b"ref: refs/heads/.invalid";
 /// The largest HEAD, `gitdir` or `locked` file that is read.
 const MAX_GIT_FILE: u64 = 8 * 1024;
 
+/// What git says of itself, as in `git version 2.39.5`. Blocking.
+pub(crate) fn version() -> Result<String, String> {
+    command::version()
+}
+
 /// Why a repository cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GitError {

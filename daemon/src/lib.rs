@@ -35,6 +35,7 @@ pub mod config;
 mod controller;
 mod convert;
 mod credentials;
+mod diagnose;
 mod env_writer;
 mod explain;
 mod failpoint;

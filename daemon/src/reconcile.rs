@@ -296,7 +296,7 @@ impl Reconciler {
         let observed = match provider.observe().await {
             Ok(observed) => Seen::Present(observed),
             Err(error) => {
-                let problem = memory.attempts.look_failed(&error);
+                let problem = memory.attempts.look_failed(provider.project.id(), &error);
                 tend::note_gone(view, &error, &problem);
                 Seen::Unknown(problem.message)
             }

@@ -269,6 +269,13 @@ impl Control for Service {
         Ok(Response::new(self.explained(&path).await?))
     }
 
+    async fn diagnose(
+        &self,
+        request: Request<v1::DiagnoseRequest>,
+    ) -> Result<Response<v1::DiagnoseResponse>, Status> {
+        Ok(Response::new(self.diagnosed(&request.get_ref().path).await))
+    }
+
     async fn register_repository(
         &self,
         request: Request<v1::RegisterRepositoryRequest>,

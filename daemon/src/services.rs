@@ -1,14 +1,16 @@
 //! Which service a repository's branches are on, and the connections to it: workspaces by their configuration, or Local
 //! Lakebase, started when it is first needed. Above this file nothing knows one from the other.
 
-use crate::attempts::{SIGN_IN_PAUSE, service_fix};
+use crate::attempts::{SIGN_IN_PAUSE, sign_in_fix};
 use crate::begun::Begun;
 use crate::board::Problem;
 use crate::config::Config;
 use crate::provider::Provider;
 use daemon_core::config_file::Settings;
 use lakebase_api::auth::profile;
-use lakebase_api::{AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace};
+use lakebase_api::{
+    Attempt, AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace,
+};
 use local_lakebase::{LocalLakebase, StartError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +18,10 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+mod examine;
+
+pub(crate) use examine::{End, Examined, Way};
 
 /// What records of Local Lakebase are kept under; its port may change.
 const LOCAL: &str = "local";
@@ -185,6 +191,16 @@ impl Services {
         }
     }
 
+    /// What became of each way of signing in, as far as a place was found to ask.
+    fn ways(&self, named: Option<&str>) -> Vec<Attempt> {
+        let is_local = named == Some(LOCAL);
+        if is_local {
+            vec![]
+        } else {
+            profile::explain(named, &self.auth).1
+        }
+    }
+
     /// The workspace to use; `None` for Local Lakebase: asked for by name, or because nothing else is configured.
     fn workspace(&self, named: Option<&str>) -> Result<Option<Workspace>, Problem> {
         if named == Some(LOCAL) {
@@ -193,7 +209,7 @@ impl Services {
         match profile::load(named, &self.auth) {
             Ok(workspace) => Ok(Some(workspace)),
             Err(AuthError::NotConfigured { .. }) if named.is_none() => Ok(None),
-            Err(error) => Err(problem(&error, &error.fix())),
+            Err(error) => Err(problem(&error, &profile_fix(&error))),
         }
     }
 
@@ -259,6 +275,24 @@ impl Local {
     }
 }
 
+/// What a person can do about a workspace that cannot be chosen.
+fn profile_fix(error: &AuthError) -> String {
+    let name = match error {
+        AuthError::UnknownProfile { profile, .. } => Some(profile),
+        AuthError::Incomplete {
+            place: TokenSource::Profile { name, .. },
+            missing: "host" | "token",
+        } => Some(name),
+        _ => None,
+    };
+    match name {
+        Some(name) => {
+            format!("run `databricks configure --profile {name}`, or set LAKEBASE_PROFILE in lakebase.config")
+        }
+        None => error.fix(),
+    }
+}
+
 /// The server that has this directory, by the profile that it left there.
 fn served(data_dir: PathBuf) -> Result<Local, Problem> {
     let env = AuthEnv::with_profiles(&data_dir.join(local_lakebase::PROFILES));
@@ -299,11 +333,11 @@ async fn connect(
         Ok(user) => user.user_name,
         Err(error @ (Error::Unauthenticated { .. } | Error::PermissionDenied { .. })) => {
             return Err(Hindrance {
-                problem: problem(&error, &service_fix(&error)),
+                problem: problem(&error, &sign_in_fix(&error)),
                 is_for_people: true,
             });
         }
-        Err(error) => return Err(problem(&error, &service_fix(&error)).into()),
+        Err(error) => return Err(problem(&error, &sign_in_fix(&error)).into()),
     };
     Ok(Provider {
         client,

@@ -325,3 +325,51 @@ fn shells_can_complete_commands() {
     let scene = Scene::new();
     assert!(stdout(&mut scene.lakebase(&["completions", "bash"])).contains("reconcile"));
 }
+
+#[test]
+fn the_doctor_looks_at_what_lies_before_the_daemon_when_there_is_none() {
+    let scene = Scene::new();
+    let (code, text) = failure(&mut scene.lakebase(&["doctor"]));
+    assert_eq!((code, text.as_str()), (1, "error: one check failed\n"));
+    let out = scene
+        .lakebase(&["doctor", "--json"])
+        .assert()
+        .code(1)
+        .get_output()
+        .clone();
+    let report: serde_json::Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(report["healthy"], false);
+    assert_eq!(report["checks"][0]["name"], "daemon");
+    assert_eq!(report["checks"][0]["fix"], "start it with `lakebase up`");
+    assert_eq!(report["checks"][1]["state"], "skipped");
+}
+
+#[test]
+fn the_doctor_shows_what_the_daemon_found_and_a_warning_is_no_failure() {
+    let scene = Scene::new();
+    let fake = scene.ready();
+    let set_mode = |mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(scene.socket(), mode).expect("chmod");
+    };
+    set_mode(0o666);
+    let out = scene.lakebase(&["doctor"]).assert().code(1).get_output().clone();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(text.contains("is not for you alone (mode 0666)"), "{text}");
+    set_mode(0o600);
+    let text = stdout(&mut scene.lakebase(&["doctor"]));
+    for part in [
+        "Programs\n",
+        "lakebase 0.1.0 and lakebased 9.8.7 differ",
+        "is for you alone",
+        "Repository\n  ok  repository  it is registered\n",
+        "warning  git  an old git",
+        "    fix: install a newer one\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text}");
+    fake.world().registered = false;
+    let (code, _) = failure(&mut scene.lakebase(&["doctor"]));
+    assert_eq!(code, 1);
+}

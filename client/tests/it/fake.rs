@@ -387,6 +387,47 @@ impl control_server::Control for Service {
         Ok(Response::new(v1::ShutdownResponse {}))
     }
 
+    async fn diagnose(
+        &self,
+        request: Request<v1::DiagnoseRequest>,
+    ) -> Result<Response<v1::DiagnoseResponse>, Status> {
+        let world = self.world();
+        let found = world.check(&request.into_inner().path);
+        let check = |area: v1::Area, name: &str, state: v1::CheckState, message: &str, fix: &str| v1::Check {
+            area: area.into(),
+            name: name.into(),
+            state: state.into(),
+            message: message.into(),
+            fix: fix.into(),
+        };
+        let repository = match found {
+            Ok(()) => check(
+                v1::Area::Repository,
+                "repository",
+                v1::CheckState::Ok,
+                "it is registered",
+                "",
+            ),
+            Err(status) => check(
+                v1::Area::Repository,
+                "repository",
+                v1::CheckState::Failure,
+                status.message(),
+                "run `lakebase init`",
+            ),
+        };
+        let git = check(
+            v1::Area::Machine,
+            "git",
+            v1::CheckState::Warning,
+            "an old git \u{202e}\x1b[31m",
+            "install a newer one",
+        );
+        Ok(Response::new(v1::DiagnoseResponse {
+            checks: vec![repository, git],
+        }))
+    }
+
     unused! {
         watch_credential(WatchCredentialRequest) -> BoxStream<v1::Credential>;
         watch_worktrees(WatchWorktreesRequest) -> BoxStream<v1::ListWorktreesResponse>;

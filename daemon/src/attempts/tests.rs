@@ -95,7 +95,7 @@ async fn cp_17_a_full_project_is_asked_at_most_every_five_minutes_but_a_person_m
 async fn cp_20_a_refused_token_keeps_the_whole_pass_away_for_a_minute() {
     let error = answered(401, None, "").await;
     let mut attempts = Attempts::default();
-    let problem = attempts.look_failed(&error);
+    let problem = attempts.look_failed("shop", &error);
     assert!(problem.fix.contains("sign in again"), "{problem:?}");
     assert_eq!(attempts.hindrance(problem.message.clone()), problem);
     assert_eq!(attempts.stopped(), Outcome::StayAway(Duration::from_mins(1)));

@@ -159,6 +159,12 @@ pub(super) fn is_ignored(root: &Path, relative: &Path) -> Result<bool, String> {
     }
 }
 
+/// What git says of itself.
+pub(super) fn version() -> Result<String, String> {
+    let said = ask(Path::new("/"), &["version".as_ref()])?;
+    Ok(String::from_utf8_lossy(said.trim_ascii_end()).into_owned())
+}
+
 fn ask(dir: &Path, args: &[&OsStr]) -> Result<Vec<u8>, String> {
     let (status, said) = run(dir, args)?;
     if status.success() {

@@ -3,8 +3,10 @@
 
 mod answers;
 mod branches;
+mod broken;
 mod chaos;
 mod clocks;
+mod doctor;
 mod fail_points;
 mod limits;
 mod proxy;

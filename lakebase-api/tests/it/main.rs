@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod golden;
+mod headers;
 mod limits;
 mod lists;
 mod operations;

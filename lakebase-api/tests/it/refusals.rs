@@ -82,6 +82,17 @@ async fn a_strange_credential_is_not_quoted() {
 }
 
 #[tokio::test]
+async fn a_minted_password_is_not_shown() {
+    let answer = json!({ "token": "eyJ-secret", "expire_time": "2026-08-01T11:00:00Z" });
+    let (_server, client) = serve(vec![ResponseTemplate::new(200).set_body_json(answer)]).await;
+    let credential = client
+        .generate_credential(&ENDPOINT.parse().unwrap(), None)
+        .await
+        .unwrap();
+    assert!(!format!("{credential:?}").contains("eyJ-secret"));
+}
+
+#[tokio::test]
 async fn a_request_that_cannot_be_right_is_not_sent() {
     let (server, client) = serve(vec![failed(400, "BAD_REQUEST", "no")]).await;
     let from_uid = BranchSpec {

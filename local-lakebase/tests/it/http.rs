@@ -26,11 +26,15 @@ impl Answer {
 
 /// Sends one request and reads the answer by its `Content-Length`.
 pub(crate) async fn send(url: &str, method: &str, path: &str, token: Option<&str>, body: &str) -> Answer {
+    let auth = token.map(|token| format!("Bearer {token}"));
+    send_as(url, method, path, auth.as_deref(), body).await
+}
+
+/// The same, with a whole `Authorization`.
+pub(crate) async fn send_as(url: &str, method: &str, path: &str, auth: Option<&str>, body: &str) -> Answer {
     let host = url.strip_prefix("http://").expect("the API is served over http");
     let mut stream = TcpStream::connect(host).await.unwrap();
-    let auth = token.map_or(String::new(), |token| {
-        format!("Authorization: Bearer {token}\r\n")
-    });
+    let auth = auth.map_or(String::new(), |auth| format!("Authorization: {auth}\r\n"));
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {host}\r\n{auth}Content-Type: application/json\r\n\
          Content-Length: {}\r\nConnection: close\r\n\r\n{body}",

@@ -7,6 +7,7 @@ mod api;
 mod client;
 mod databases;
 mod expiry;
+mod golden;
 mod history;
 mod http;
 mod lake;

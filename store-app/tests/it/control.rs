@@ -124,6 +124,7 @@ impl control_server::Control for Service {
     }
 
     unused! {
+        diagnose(DiagnoseRequest) -> v1::DiagnoseResponse;
         checkout(CheckoutRequest) -> Self::CheckoutStream;
         get_credential(GetCredentialRequest) -> v1::Credential;
         list_worktrees(ListWorktreesRequest) -> v1::ListWorktreesResponse;

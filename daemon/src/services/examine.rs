@@ -1,0 +1,102 @@
+//! The service that a repository would get, looked at anew for `lakebase doctor`: what was decided, why, and a client that has
+//! little patience.
+
+use super::{LOCAL, Services, problem};
+use crate::board::Problem;
+use lakebase_api::{Attempt, Client, Limits, Outcome, Workspace};
+use std::time::Duration;
+
+/// How many branches of a project may be unarchived at once on the real service, which does not tell.
+const BRANCHES: usize = 10;
+
+/// How long one question to the service may take.
+const QUICK: Limits = Limits {
+    deadline: Duration::from_secs(8),
+    connect: Duration::from_secs(4),
+    answer_bytes: 4 * 1024 * 1024,
+    retries: 0,
+    first_pause: Duration::from_millis(250),
+    longest_pause: Duration::from_secs(1),
+};
+
+/// What came of it.
+pub(crate) struct Examined {
+    /// The ways of signing in, in their order.
+    pub(crate) ways: Vec<Way>,
+    /// Which service it is and why, in one sentence.
+    pub(crate) chosen: Result<String, Problem>,
+    pub(crate) client: Result<Client, Problem>,
+    /// How many unarchived branches a project may have there.
+    pub(crate) limit: usize,
+}
+
+/// A way of signing in, and what became of it.
+pub(crate) struct Way {
+    pub(crate) name: String,
+    pub(crate) end: End,
+}
+
+impl Way {
+    fn new(way: Attempt, found: &Result<Option<Workspace>, Problem>) -> Self {
+        let end = match (way.outcome, found) {
+            (Outcome::Skipped(reason), _) => End::Skipped(reason),
+            (Outcome::Chosen, Ok(Some(workspace))) => End::Chosen(format!("by {}", workspace.source)),
+            (Outcome::Chosen, Ok(None)) => End::Chosen(String::new()),
+            (Outcome::Chosen, Err(problem)) => End::Failed(problem.clone()),
+        };
+        Self {
+            name: way.method.to_owned(),
+            end,
+        }
+    }
+}
+
+pub(crate) enum End {
+    Chosen(String),
+    Skipped(String),
+    Failed(Problem),
+}
+
+impl Services {
+    /// Decides anew which service it is, and makes a client for it.
+    pub(crate) async fn examine(&self, named: Option<&str>) -> Examined {
+        let found = self.workspace(named);
+        let ways = self
+            .ways(named)
+            .into_iter()
+            .map(|way| Way::new(way, &found))
+            .collect();
+        let (chosen, workspace, limit) = match found {
+            Err(problem) => (Err(problem.clone()), Err(problem), BRANCHES),
+            Ok(Some(workspace)) => {
+                let words = format!("`{}`, named by {}", workspace.origin, workspace.source);
+                (Ok(words), Ok(workspace), BRANCHES)
+            }
+            Ok(None) => {
+                let limit = self.config.local.limits.unarchived_branches;
+                (Ok(why_local(named)), self.local_workspace().await, limit)
+            }
+        };
+        Examined {
+            ways,
+            chosen,
+            client: workspace.and_then(client),
+            limit,
+        }
+    }
+
+    async fn local_workspace(&self) -> Result<Workspace, Problem> {
+        self.started_local().await?.workspace()
+    }
+}
+
+fn client(workspace: Workspace) -> Result<Client, Problem> {
+    Client::with_limits(workspace, QUICK).map_err(|error| problem(&error, "see the daemon's log"))
+}
+
+fn why_local(named: Option<&str>) -> String {
+    match named {
+        Some(LOCAL) => "Local Lakebase, because LAKEBASE_PROFILE says so".to_owned(),
+        Some(_) | None => "Local Lakebase, because no workspace is configured".to_owned(),
+    }
+}
