@@ -178,3 +178,45 @@ async fn migrate_brings_the_schema_and_ends() {
     assert!(said.contains("database \"absent\" does not exist"), "{said}");
     assert!(!said.contains(crate::postgres::JANE), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_runs_what_is_in_a_directory_beside_what_was_built_in() {
+    let postgres = Postgres::with_shop().await;
+    let migrate = |directory: &str| {
+        program(
+            &["migrate", "--daemon-wait", "0s", "--source", directory],
+            postgres.dir(),
+        )
+        .env("DATABASE_URL", postgres.url("shop"))
+        .output()
+        .expect("runs")
+    };
+    let here = postgres.dir().join("migrations");
+    for wrong in ["migrations", "."] {
+        let output = migrate(wrong);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(
+            said.contains(&format!("cannot read migrations in `{wrong}`")),
+            "{said}"
+        );
+        std::fs::create_dir_all(&here).expect("a directory");
+    }
+    let reviews = "CREATE TABLE reviews (product_id bigint REFERENCES products (id), stars smallint)";
+    std::fs::write(here.join("0003_reviews.up.sql"), reviews).expect("written");
+    std::fs::write(here.join("0003_reviews.down.sql"), "DROP TABLE reviews").expect("written");
+    // It needs the table of the two before it.
+    assert_eq!(migrate("migrations").status.code(), Some(1));
+    let built_in = program(&["migrate", "--daemon-wait", "0s"], postgres.dir())
+        .env("DATABASE_URL", postgres.url("shop"))
+        .output()
+        .expect("runs");
+    assert!(built_in.status.success(), "{}", stderr(&built_in));
+    for _ in 0..2 {
+        let output = migrate("migrations");
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let known = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+    assert_eq!(postgres.count("shop", known).await, 3);
+    assert_eq!(postgres.count("shop", "SELECT count(*) FROM reviews").await, 0);
+}
