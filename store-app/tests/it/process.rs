@@ -140,6 +140,27 @@ async fn without_a_daemon_the_environment_serves_after_the_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_of_a_defect_what_the_caller_is_not_told() {
+    let postgres = Postgres::with_shop().await;
+    let mut command = program(&["serve", "--daemon-wait", "0s"], postgres.dir());
+    command.env("DATABASE_URL", postgres.url("shop"));
+    let (running, url) = Running::start(command);
+    assert_eq!(status_of(&format!("{url}/api/health/ready")).await, 200);
+    postgres.run("shop", "DROP TABLE inventory").await;
+    let request = reqwest::Client::new().get(format!("{url}/api/products"));
+    let answer = request.header("x-request-id", "find-me").send().await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status(), 500);
+    let document: serde_json::Value = answer.json().await.expect("a document");
+    let told = serde_json::json!({"code": "internal", "message": "something failed inside", "request_id": "find-me"});
+    assert_eq!(document, told);
+    let (code, log) = running.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    let line = log.lines().find(|line| line.contains("find-me")).expect("a line");
+    assert!(line.contains("ERROR") && line.contains("inventory"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_daemon_the_environment_is_not_looked_at() {
     let postgres = Postgres::with_shop().await;
     let control = Control::start(&postgres.dir().join("l.sock"));
