@@ -132,6 +132,18 @@ export async function screenshot(page: Page, name: string, fullPage = false): Pr
   await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage });
 }
 
+/** Puts pictures of the same size beside each other into one. */
+export async function sideBySide(names: string[], together: string): Promise<void> {
+  const page = await context.newPage();
+  const images = names.map((name) => {
+    const data = readFileSync(join(screenshots, `${name}.png`)).toString("base64");
+    return `<img src="data:image/png;base64,${data}">`;
+  });
+  await page.setContent(`<body style="margin:0;display:flex">${images.join("")}`);
+  await page.setViewportSize({ width: 1400, height: 900 });
+  await screenshot(page, together);
+}
+
 /** Keeps what was measured, one line for each. */
 export function figure(what: string, value: unknown): void {
   appendFileSync(join(screenshots, "figures.jsonl"), `${JSON.stringify({ what, value })}\n`);
