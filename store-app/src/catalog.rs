@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::{FromRow, PgConnection};
+use sqlx::{PgConnection, query, query_as};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 const LIMIT: i64 = 100;
 
 /// A heading in the shop.
-#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Category {
     id: i64,
     pub(crate) name: String,
@@ -24,7 +24,7 @@ pub(crate) struct Category {
 }
 
 /// A product as lists show it.
-#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Product {
     pub(crate) id: i64,
     pub(crate) name: String,
@@ -39,7 +39,7 @@ pub(crate) struct Product {
 }
 
 /// A product with all that belongs to it.
-#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 struct ProductDetail {
     id: i64,
     name: String,
@@ -50,28 +50,22 @@ struct ProductDetail {
     image_url: String,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
-    #[sqlx(flatten)]
     category: CategoryOfProduct,
-    #[sqlx(flatten)]
     inventory: Inventory,
 }
 
 /// The heading over a product.
-#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 struct CategoryOfProduct {
-    #[sqlx(rename = "category_id")]
     id: i64,
-    #[sqlx(rename = "category_name")]
     name: String,
-    #[sqlx(rename = "category_description")]
     description: String,
 }
 
 /// How many are left; none, if nobody ever counted.
-#[derive(Debug, Serialize, FromRow, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Inventory {
     quantity: i32,
-    #[sqlx(rename = "counted_at")]
     updated_at: Option<DateTime<Utc>>,
 }
 
@@ -198,16 +192,22 @@ async fn product_by_id(
 
 /// Returns all categories.
 pub(crate) async fn fetch_categories(connection: &mut PgConnection) -> sqlx::Result<Vec<Category>> {
-    sqlx::query_as("SELECT id, name, description, created_at FROM categories ORDER BY id")
-        .fetch_all(connection)
-        .await
+    query_as!(
+        Category,
+        "SELECT id, name, description, created_at FROM categories ORDER BY id"
+    )
+    .fetch_all(connection)
+    .await
 }
 
 async fn fetch_category(connection: &mut PgConnection, id: i64) -> sqlx::Result<Option<Category>> {
-    sqlx::query_as("SELECT id, name, description, created_at FROM categories WHERE id = $1")
-        .bind(id)
-        .fetch_optional(connection)
-        .await
+    query_as!(
+        Category,
+        "SELECT id, name, description, created_at FROM categories WHERE id = $1",
+        id
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// Returns the products of one category, or all.
@@ -216,34 +216,53 @@ pub(crate) async fn fetch_products(
     category_id: Option<i64>,
     slice: Slice,
 ) -> sqlx::Result<Vec<Product>> {
-    sqlx::query_as(
-        "SELECT p.id, p.name, p.description, p.price::text AS price, p.image_url, p.category_id,
-                c.name AS category_name, coalesce(i.quantity, 0) AS quantity
-         FROM products p
-         JOIN categories c ON c.id = p.category_id
-         LEFT JOIN inventory i ON i.product_id = p.id
-         WHERE $1::bigint IS NULL OR p.category_id = $1
-         ORDER BY p.id
-         LIMIT $2 OFFSET $3",
+    query_as!(
+        Product,
+        r#"SELECT p.id, p.name, p.description, p.price::text AS "price!", p.image_url, p.category_id,
+                  c.name AS category_name, coalesce(i.quantity, 0) AS "quantity!"
+           FROM products p
+           JOIN categories c ON c.id = p.category_id
+           LEFT JOIN inventory i ON i.product_id = p.id
+           WHERE $1::bigint IS NULL OR p.category_id = $1
+           ORDER BY p.id
+           LIMIT $2 OFFSET $3"#,
+        category_id,
+        slice.limit,
+        slice.offset
     )
-    .bind(category_id)
-    .bind(slice.limit)
-    .bind(slice.offset)
     .fetch_all(connection)
     .await
 }
 
 async fn fetch_product(connection: &mut PgConnection, id: i64) -> sqlx::Result<Option<ProductDetail>> {
-    sqlx::query_as(
-        "SELECT p.id, p.name, p.description, p.price::text AS price, p.image_url, p.created_at, p.updated_at,
-                c.id AS category_id, c.name AS category_name, c.description AS category_description,
-                coalesce(i.quantity, 0) AS quantity, i.updated_at AS counted_at
-         FROM products p
-         JOIN categories c ON c.id = p.category_id
-         LEFT JOIN inventory i ON i.product_id = p.id
-         WHERE p.id = $1",
+    let row = query!(
+        r#"SELECT p.id, p.name, p.description, p.price::text AS "price!", p.image_url, p.created_at, p.updated_at,
+                  c.id AS category_id, c.name AS category_name, c.description AS category_description,
+                  coalesce(i.quantity, 0) AS "quantity!", i.updated_at AS "counted_at?"
+           FROM products p
+           JOIN categories c ON c.id = p.category_id
+           LEFT JOIN inventory i ON i.product_id = p.id
+           WHERE p.id = $1"#,
+        id
     )
-    .bind(id)
     .fetch_optional(connection)
-    .await
+    .await?;
+    Ok(row.map(|row| ProductDetail {
+        id: row.id,
+        name: row.name,
+        description: row.description,
+        price: row.price,
+        image_url: row.image_url,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        category: CategoryOfProduct {
+            id: row.category_id,
+            name: row.category_name,
+            description: row.category_description,
+        },
+        inventory: Inventory {
+            quantity: row.quantity,
+            updated_at: row.counted_at,
+        },
+    }))
 }

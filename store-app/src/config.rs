@@ -31,7 +31,7 @@ pub enum Command {
     /// Serve the store (the default).
     Serve(ServeArgs),
     /// Bring the database of this worktree up to the newest schema, and end.
-    Migrate(SourceArgs),
+    Migrate(MigrateArgs),
     /// Print the OpenAPI document, from which the front end's client is made.
     Openapi,
 }
@@ -47,6 +47,17 @@ pub struct ServeArgs {
     port: u16,
     #[command(flatten)]
     source: SourceArgs,
+}
+
+/// Arguments of `migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// Run the migrations in this directory, not those that the program was built with.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub source: Option<PathBuf>,
+    #[command(flatten)]
+    /// Where the database is.
+    pub database: SourceArgs,
 }
 
 /// Arguments that say where the credential comes from.

@@ -7,6 +7,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -36,6 +37,14 @@ pub enum MigrationError {
         /// The reason.
         source: sqlx::Error,
     },
+    /// There are no migrations where they should be.
+    #[error("cannot read migrations in `{}`", directory.display())]
+    Read {
+        /// Where they should be.
+        directory: PathBuf,
+        /// The reason; nothing when there is simply none.
+        source: Option<MigrateError>,
+    },
     /// It was reached, and a migration failed.
     #[error("cannot migrate database")]
     Run(#[from] MigrateError),
@@ -52,11 +61,25 @@ pub fn migrations() -> Migrator {
     migrator
 }
 
+/// Returns the migrations in a directory, with the same leniency.
+pub(crate) async fn migrations_in(directory: PathBuf) -> Result<Migrator, MigrationError> {
+    match Migrator::new(directory.as_path()).await {
+        Ok(mut found) if found.iter().next().is_some() => {
+            found.set_ignore_missing(true);
+            Ok(found)
+        }
+        other => Err(MigrationError::Read {
+            directory,
+            source: other.err(),
+        }),
+    }
+}
+
 /// Brings the database up to the newest schema.
 ///
 /// # Cancel safety
 /// Runs on a connection of its own, not one of a pool: dropping it gives back the migrator's lock with the connection.
-pub(crate) async fn migrate(login: &PgConnectOptions) -> Result<(), MigrationError> {
+pub(crate) async fn migrate(login: &PgConnectOptions, migrations: &Migrator) -> Result<(), MigrationError> {
     let run = async {
         let mut connection =
             PgConnection::connect_with(login)
@@ -66,7 +89,7 @@ pub(crate) async fn migrate(login: &PgConnectOptions) -> Result<(), MigrationErr
                     source,
                 })?;
         // `run` is the same, but its future is not `Send` enough for a spawned task.
-        migrations().run_direct(None, &mut connection, false).await?;
+        migrations.run_direct(None, &mut connection, false).await?;
         if let Err(error) = connection.close().await {
             warn!(%error, "cannot close the migrator's connection");
         }
@@ -280,7 +303,7 @@ async fn prepare(serving: &watch::Sender<Serving>) {
     let mut pause = FIRST_PAUSE;
     let now = || serving.borrow().clone();
     while now().phase != Phase::Ready {
-        match migrate(now().credential.login()).await {
+        match migrate(now().credential.login(), &migrations()).await {
             Ok(()) => {
                 info!("the database is ready");
                 serving.send_modify(|serving| serving.phase = Phase::Ready);

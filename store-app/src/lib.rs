@@ -36,6 +36,7 @@ use config::{Serve, Source};
 use error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
@@ -116,15 +117,24 @@ pub async fn serve(
     Ok(())
 }
 
-/// Brings the database of this worktree up to the newest schema.
+/// Brings the database of this worktree up to the newest schema: that of the migrations in `directory`, or of those that
+/// the program was built with.
 ///
 /// # Errors
 /// [`RunError`] when there is no credential or a migration fails.
-pub async fn migrate(source: Source, stop: CancellationToken) -> Result<(), RunError> {
+pub async fn migrate(
+    source: Source,
+    directory: Option<PathBuf>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
     let work = async {
+        let migrations = match directory {
+            Some(directory) => db::migrations_in(directory).await?,
+            None => migrations(),
+        };
         let feed = source::open(source).await?;
         let credential = feed.credentials().borrow().clone();
-        db::migrate(credential.login()).await?;
+        db::migrate(credential.login(), &migrations).await?;
         info!("the database is up to date");
         Ok(())
     };

@@ -32,7 +32,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     match command {
         Command::Serve(args) => Ok(store_app::serve(args.try_into()?, announce, stop).await?),
-        Command::Migrate(args) => Ok(store_app::migrate(args.try_into()?, stop).await?),
+        Command::Migrate(args) => Ok(store_app::migrate(args.database.try_into()?, args.source, stop).await?),
         Command::Openapi => Ok(io::stdout().write_all(store_app::openapi()?.as_bytes())?),
     }
 }

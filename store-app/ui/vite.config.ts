@@ -25,6 +25,7 @@ export default defineConfig({
     include: ["src/**/*.test.{ts,tsx}"],
     environment: "jsdom",
     restoreMocks: true,
+    testTimeout: 30_000,
     // Failures that a test makes on purpose are told by React, too.
     silent: "passed-only",
   },

@@ -8,3 +8,4 @@ mod init;
 mod process;
 mod rooms;
 mod scene;
+mod texts;

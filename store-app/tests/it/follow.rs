@@ -197,6 +197,41 @@ async fn another_branch_swaps_the_pool_under_running_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reset_swaps_the_pool_although_the_branch_keeps_its_name() {
+    let Scene {
+        postgres,
+        control,
+        store,
+    } = scene().await;
+    postgres
+        .run("shop", "UPDATE products SET name = 'Broken' WHERE id = 1")
+        .await;
+    let hammer = store.hammer("/api/products/1", 4);
+    hammer.swing().await;
+    // The branch has its old name and another uid; elsewhere is where its data are.
+    postgres.create_database("anew").await;
+    let mut reset = postgres.credential("anew");
+    let (old, new) = (
+        postgres.credential("shop").branch.expect("named"),
+        reset.branch.as_mut().expect("named"),
+    );
+    (new.branch_id, new.name) = (old.branch_id, old.name);
+    control.publish(reset);
+    store
+        .wait_for("/api/products/1", |_, product| {
+            product["name"] == "Premium JSON Blob"
+        })
+        .await;
+    hammer.swing().await;
+    assert_eq!(store.ok("/api/branch").await["name"], "jane-shop");
+    assert_eq!(store.ok("/api/branch").await["credential"], 2);
+    for side in assert_no_failure(hammer).await {
+        assert!(side.is_sorted_by_key(|body| !body.contains("Broken")));
+    }
+    store.end().await.expect("ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_switch_moves_who_waits_and_lets_finish_who_is_under_way() {
     let Scene {
         postgres,

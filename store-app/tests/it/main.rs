@@ -8,5 +8,6 @@ mod postgres;
 mod process;
 mod relay;
 mod schema;
+mod serving;
 mod store;
 mod tls;

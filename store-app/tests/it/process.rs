@@ -140,6 +140,27 @@ async fn without_a_daemon_the_environment_serves_after_the_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_tells_of_a_defect_what_the_caller_is_not_told() {
+    let postgres = Postgres::with_shop().await;
+    let mut command = program(&["serve", "--daemon-wait", "0s"], postgres.dir());
+    command.env("DATABASE_URL", postgres.url("shop"));
+    let (running, url) = Running::start(command);
+    assert_eq!(status_of(&format!("{url}/api/health/ready")).await, 200);
+    postgres.run("shop", "DROP TABLE inventory").await;
+    let request = reqwest::Client::new().get(format!("{url}/api/products"));
+    let answer = request.header("x-request-id", "find-me").send().await;
+    let answer = answer.expect("an answer");
+    assert_eq!(answer.status(), 500);
+    let document: serde_json::Value = answer.json().await.expect("a document");
+    let told = serde_json::json!({"code": "internal", "message": "something failed inside", "request_id": "find-me"});
+    assert_eq!(document, told);
+    let (code, log) = running.terminate();
+    assert_eq!(code, Some(0), "{log}");
+    let line = log.lines().find(|line| line.contains("find-me")).expect("a line");
+    assert!(line.contains("ERROR") && line.contains("inventory"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_daemon_the_environment_is_not_looked_at() {
     let postgres = Postgres::with_shop().await;
     let control = Control::start(&postgres.dir().join("l.sock"));
@@ -177,4 +198,46 @@ async fn migrate_brings_the_schema_and_ends() {
     let said = stderr(&output);
     assert!(said.contains("database \"absent\" does not exist"), "{said}");
     assert!(!said.contains(crate::postgres::JANE), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn migrate_runs_what_is_in_a_directory_beside_what_was_built_in() {
+    let postgres = Postgres::with_shop().await;
+    let migrate = |directory: &str| {
+        program(
+            &["migrate", "--daemon-wait", "0s", "--source", directory],
+            postgres.dir(),
+        )
+        .env("DATABASE_URL", postgres.url("shop"))
+        .output()
+        .expect("runs")
+    };
+    let here = postgres.dir().join("migrations");
+    for wrong in ["migrations", "."] {
+        let output = migrate(wrong);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(
+            said.contains(&format!("cannot read migrations in `{wrong}`")),
+            "{said}"
+        );
+        std::fs::create_dir_all(&here).expect("a directory");
+    }
+    let reviews = "CREATE TABLE reviews (product_id bigint REFERENCES products (id), stars smallint)";
+    std::fs::write(here.join("0003_reviews.up.sql"), reviews).expect("written");
+    std::fs::write(here.join("0003_reviews.down.sql"), "DROP TABLE reviews").expect("written");
+    // It needs the table of the two before it.
+    assert_eq!(migrate("migrations").status.code(), Some(1));
+    let built_in = program(&["migrate", "--daemon-wait", "0s"], postgres.dir())
+        .env("DATABASE_URL", postgres.url("shop"))
+        .output()
+        .expect("runs");
+    assert!(built_in.status.success(), "{}", stderr(&built_in));
+    for _ in 0..2 {
+        let output = migrate("migrations");
+        assert!(output.status.success(), "{}", stderr(&output));
+    }
+    let known = "SELECT count(*) FROM _sqlx_migrations WHERE success";
+    assert_eq!(postgres.count("shop", known).await, 3);
+    assert_eq!(postgres.count("shop", "SELECT count(*) FROM reviews").await, 0);
 }

@@ -132,6 +132,11 @@ impl Store {
         Hammer { end, answered, sides }
     }
 
+    /// Stops it as a signal would; [`Store::end`] waits for that.
+    pub(crate) fn tell_to_end(&self) {
+        self.stop.cancel();
+    }
+
     /// Stops it as a signal would, and returns how it ended.
     pub(crate) async fn end(self) -> Result<(), RunError> {
         self.stop.cancel();

@@ -7,6 +7,7 @@ import {
   screenshot,
   scrollThrough,
   settled,
+  sideBySide,
   Worktree,
 } from "./world";
 
@@ -55,10 +56,15 @@ test("two worktrees side by side show different data", async () => {
     [right, "agent-two"],
   ] as const) {
     await page.setViewportSize({ width: 700, height: 900 });
-    await page.getByRole("button", { name: `Branch jane-doe-main-worktree-${name}` }).waitFor();
+    const badge = page.getByRole("button", { name: `Branch jane-doe-main-worktree-${name}` });
+    // However small the badge is, the end of the name tells them apart.
+    const end = await badge.getByText(new RegExp(`^.{0,5}-${name}$`)).boundingBox();
+    const frame = await badge.boundingBox();
+    expect(end && frame && end.x + end.width < frame.x + frame.width).toBe(true);
     await settled(page);
     await screenshot(page, `worktree-${name}`);
   }
+  await sideBySide(["worktree-agent-one", "worktree-agent-two"], "worktrees");
   const quantum = left.getByRole("article").filter({ hasText: "Quantum Brick" });
   await quantum.scrollIntoViewIfNeeded();
   // It has no picture of its own.

@@ -14,7 +14,7 @@ function variable(name: string): string {
   return value;
 }
 
-const screenshots = variable("STORE_SCREENSHOTS");
+export const screenshots = variable("STORE_SCREENSHOTS");
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 /** A worktree with a store of its own. */
@@ -97,14 +97,24 @@ async function open(url: string): Promise<Page> {
 
 /** Fails with the list of what people with other senses or hands would stumble over. */
 export async function expectAccessible(page: Page): Promise<void> {
-  await settled(page);
-  await page.evaluate(axe);
-  const results: AxeResults = await page.evaluate("axe.run()");
+  const results = await examined(page);
   const found = results.violations.map(
     ({ id, nodes }) => `${id}: ${nodes.map((n) => n.html).join(" ")}`,
   );
   expect(found).toEqual([]);
   expect(results.passes.length).toBeGreaterThan(10);
+}
+
+/** Returns how many in a hundred of axe's rules that apply to the page are kept. */
+export async function accessibility(page: Page): Promise<number> {
+  const { passes, violations } = await examined(page);
+  return Math.floor((100 * passes.length) / (passes.length + violations.length));
+}
+
+async function examined(page: Page): Promise<AxeResults> {
+  await settled(page);
+  await page.evaluate(axe);
+  return page.evaluate("axe.run()");
 }
 
 /** Waits until nothing moves and every picture is there. */
@@ -120,6 +130,18 @@ export async function settled(page: Page): Promise<void> {
 export async function screenshot(page: Page, name: string, fullPage = false): Promise<void> {
   await settled(page);
   await page.screenshot({ path: join(screenshots, `${name}.png`), fullPage });
+}
+
+/** Puts pictures of the same size beside each other into one. */
+export async function sideBySide(names: string[], together: string): Promise<void> {
+  const page = await context.newPage();
+  const images = names.map((name) => {
+    const data = readFileSync(join(screenshots, `${name}.png`)).toString("base64");
+    return `<img src="data:image/png;base64,${data}">`;
+  });
+  await page.setContent(`<body style="margin:0;display:flex">${images.join("")}`);
+  await page.setViewportSize({ width: 1400, height: 900 });
+  await screenshot(page, together);
 }
 
 /** Keeps what was measured, one line for each. */

@@ -29,10 +29,8 @@ export function BranchBadge() {
       >
         <Swatch name={name} />
         <span className="min-w-0 leading-tight">
-          <span className="sr-only">Branch </span>
-          <span className="block truncate font-mono text-sm font-semibold text-amber-300">
-            {name}
-          </span>
+          <span className="sr-only">Branch {name}</span>
+          <ShortName name={name} />
           <span className="block truncate text-xs text-stone-400">
             {isError ? "the store does not answer" : <Facts branch={branch} />}
           </span>
@@ -40,6 +38,17 @@ export function BranchBadge() {
       </DialogTrigger>
       <Details branch={branch} name={name} />
     </Dialog>
+  );
+}
+
+/** The end of a name tells one worktree from another: what does not fit is left out before it. */
+function ShortName({ name }: { name: string }) {
+  const end = Math.max(0, name.length - 12);
+  return (
+    <span aria-hidden className="flex font-mono text-sm font-semibold text-amber-300">
+      <span className="truncate">{name.slice(0, end)}</span>
+      <span className="shrink-0">{name.slice(end)}</span>
+    </span>
   );
 }
 

@@ -91,7 +91,7 @@ function Panel({ icon, title, live = false, children }: PanelProps) {
       role={live ? "alert" : undefined}
       className="relative mx-auto flex max-w-2xl flex-col items-center gap-5 overflow-hidden rounded-xl border border-orange-500/30 bg-stone-900 px-6 py-14 text-center"
     >
-      <BrickLogo className="absolute -right-10 -bottom-8 w-64 text-stone-100/5" />
+      <BrickLogo className="absolute -right-8 -bottom-12 w-40 text-stone-100/5" />
       <span className="text-orange-400 [&>svg]:size-12">{icon}</span>
       <h1 className="text-3xl font-bold">{title}</h1>
       <div className="relative flex flex-col items-center gap-5 text-stone-300">{children}</div>
