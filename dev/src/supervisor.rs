@@ -9,7 +9,7 @@ use crate::left::Run;
 use crate::log::{Log, Voice};
 use crate::place::Place;
 use crate::process::{self, Common, Order};
-use crate::watch::{Interest, Watch};
+use crate::watch::{Change, Interest, Watch};
 use crate::{command, ports, system};
 use anyhow::Context;
 use std::fs;
@@ -67,7 +67,9 @@ struct Supervisor {
     orders: Vec<mpsc::Sender<Order>>,
     lives: JoinSet<()>,
     listener: UnixListener,
-    watch: Option<Watch>,
+    /// Ends when it is dropped.
+    _watching: JoinSet<()>,
+    changes: mpsc::Receiver<Change>,
     problem: Option<String>,
     term: Signal,
     int: Signal,
@@ -91,6 +93,11 @@ impl Supervisor {
             run_file: place.run_file(),
         };
         let (watch, problem) = watch(&place.root, &plans);
+        let (changed, changes) = mpsc::channel(ORDERS);
+        let mut watching = JoinSet::new();
+        if let Some(watch) = watch {
+            watching.spawn(watch.run(changed));
+        }
         let mut supervisor = Self {
             place: place.clone(),
             open: file.open,
@@ -99,7 +106,8 @@ impl Supervisor {
             orders: Vec::new(),
             lives: JoinSet::new(),
             listener,
-            watch,
+            _watching: watching,
+            changes,
             problem,
             term,
             int,
@@ -118,12 +126,6 @@ impl Supervisor {
         let identity = identity(&self.place.root);
         let mut look = interval(LOOK);
         loop {
-            let changes = async {
-                match &mut self.watch {
-                    Some(watch) => watch.changes().await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 connection = self.listener.accept() => if let Ok((stream, _)) = connection {
                     // Nobody else can reach the socket, so a slow one is our own.
@@ -131,7 +133,7 @@ impl Supervisor {
                         return Why::Told;
                     }
                 },
-                changes = changes => for change in changes {
+                change = self.changes.recv(), if !self.changes.is_closed() => if let Some(change) = change {
                     self.again(change.process, format!("changed: {}", change.path.display()));
                 },
                 _ = look.tick() => if identity.is_some() && crate::supervisor::identity(&self.place.root) != identity {

@@ -1,5 +1,5 @@
 //! Tells which processes are concerned when files change. The only user of notify. What `.gitignore` names does not count,
-//! except where the process's `watch` names it itself.
+//! except a file that the process's `watch` names itself.
 
 use ignore::WalkBuilder;
 use ignore::gitignore::Gitignore;
@@ -71,8 +71,19 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Waits for the next changes. Never ends without one.
-    pub(crate) async fn changes(&mut self) -> Vec<Change> {
+    /// Passes changes on for as long as somebody listens.
+    pub(crate) async fn run(mut self, listener: mpsc::Sender<Change>) {
+        loop {
+            for change in self.changes().await {
+                if listener.send(change).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits for the next changes. Dropped half-way it forgets some.
+    async fn changes(&mut self) -> Vec<Change> {
         loop {
             let events = self.burst().await;
             let is_lost = |event: &notify::Result<Event>| event.as_ref().map_or(true, Event::need_rescan);
@@ -88,12 +99,12 @@ impl Watch {
                 .into_iter()
                 .flatten()
                 .filter(|event| !matches!(event.kind, EventKind::Access(_)));
-            let paths: BTreeSet<PathBuf> = touched.flat_map(|event| event.paths).collect();
+            let mut paths: BTreeSet<PathBuf> = touched.flat_map(|event| event.paths).collect();
             let is_new = |path: &&PathBuf| path.is_dir() && !is_ignored(&self.root, path);
             let dirs: Vec<PathBuf> = paths.iter().filter(is_new).cloned().collect();
             for dir in dirs {
-                // It may be gone again.
-                self.add(&dir, true).ok();
+                // It may be gone again. What was put there before it was watched is told by nobody else.
+                paths.extend(self.add(&dir, true).unwrap_or_default());
             }
             let changes: Vec<Change> = self
                 .interests
@@ -137,21 +148,26 @@ impl Watch {
         events
     }
 
-    fn add(&mut self, dir: &Path, with_those_in_it: bool) -> anyhow::Result<()> {
+    /// Watches a directory, or a tree without what is ignored, and returns the files that are in it.
+    fn add(&mut self, dir: &Path, with_those_in_it: bool) -> anyhow::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
         let depth = (!with_those_in_it).then_some(0);
         let walk = WalkBuilder::new(dir)
             .hidden(false)
             .require_git(false)
+            .filter_entry(|entry| entry.file_name() != ".git")
             .max_depth(depth)
             .build();
         for entry in walk {
             let entry = entry?;
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
-            if is_dir && entry.file_name() != ".git" {
+            if !is_dir {
+                files.push(entry.into_path());
+            } else {
                 self.watcher.watch(entry.path(), RecursiveMode::NonRecursive)?;
             }
         }
-        Ok(())
+        Ok(files)
     }
 }
 

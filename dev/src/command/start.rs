@@ -1,6 +1,6 @@
 //! `lakebase dev start`: starts the supervisor, and waits until its processes answer.
 
-use crate::board::{State, View};
+use crate::board::View;
 use crate::command::{block_on, load, status, sweep_if_alone};
 use crate::control::{Reply, Request, ask};
 use crate::failure::{Exit, Failure};
@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const LINES: usize = 20;
 
 #[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
 pub(crate) struct Args {
     /// Do not wait until the processes answer
     #[arg(long)]
@@ -38,9 +39,7 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     }
     let mut reply = ensure_running(&place)?;
     if !args.no_wait {
-        reply = until_ready(&place, args.timeout, |view| {
-            !view.once || view.state == State::Done
-        })?;
+        reply = until_ready(&place, args.timeout, |_| true)?;
     }
     tell(&reply, json)
 }

@@ -84,7 +84,8 @@ fn logs_have_process_and_time_and_are_followed() {
         serde_json::from_str(&lines.next().expect("a line").expect("read")).expect("JSON")
     };
     let first = next();
-    assert_eq!((&first["process"], &first["note"]), (&"chat".into(), &true));
+    assert_eq!(first["process"], "chat");
+    assert_eq!(first["note"], true);
     assert_eq!(next()["text"], "first");
     tree.ok(&["restart", "chat"]);
     assert_eq!(next()["text"], "restarted by a person");

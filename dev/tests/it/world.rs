@@ -178,6 +178,12 @@ pub(crate) fn kill_9(pid: u64) {
         .status()
         .expect("kill runs");
     assert!(status.success());
+    let is_dead = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ")
+            .is_none_or(|(_, rest)| rest.starts_with(['Z', 'X']))
+    };
+    until("it is dead", is_dead);
 }
 
 pub(crate) fn text(bytes: &[u8]) -> String {
