@@ -4,4 +4,5 @@ mod files;
 mod life;
 mod ports;
 mod reports;
+mod rooms;
 mod world;
