@@ -134,8 +134,11 @@ pub(crate) fn parse(text: &str) -> Result<DevFile, FileError> {
     check(&raw, &names).map_err(|(name, message)| at(name.as_deref().and_then(place), message))
 }
 
+/// A process's name, and where it stands.
+type Named = (String, Range<usize>);
+
 /// Refuses keys that nobody knows, and returns the processes' names in the order of the file.
-fn known_keys(file: &DeTable<'_>) -> Result<Vec<(String, Range<usize>)>, (Range<usize>, String)> {
+fn known_keys(file: &DeTable<'_>) -> Result<Vec<Named>, (Range<usize>, String)> {
     let mut names = Vec::new();
     known(file, KEYS)?;
     for (key, value) in file {

@@ -93,10 +93,10 @@ impl Supervisor {
             run_file: place.run_file(),
         };
         let (watch, problem) = watch(&place.root, &plans);
-        let (changed, changes) = mpsc::channel(ORDERS);
+        let (teller, changes) = mpsc::channel(ORDERS);
         let mut watching = JoinSet::new();
         if let Some(watch) = watch {
-            watching.spawn(watch.run(changed));
+            watching.spawn(watch.run(teller));
         }
         let mut supervisor = Self {
             place: place.clone(),

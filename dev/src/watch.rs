@@ -161,10 +161,10 @@ impl Watch {
         for entry in walk {
             let entry = entry?;
             let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
-            if !is_dir {
-                files.push(entry.into_path());
-            } else {
+            if is_dir {
                 self.watcher.watch(entry.path(), RecursiveMode::NonRecursive)?;
+            } else {
+                files.push(entry.into_path());
             }
         }
         Ok(files)
