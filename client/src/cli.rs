@@ -1,8 +1,8 @@
 //! The command line: what can be typed, and which command it is. Each command is a file in `command/`.
 
 use crate::command::{
-    branch, completions, doctor, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run, status,
-    up, why,
+    branch, completions, dev, doctor, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run,
+    status, up, why,
 };
 use crate::{failure, terminal};
 use clap::{Parser, Subcommand};
@@ -54,6 +54,9 @@ enum Command {
     Env(env::Args),
     /// Run a command with the variables that lead to this worktree's branch
     Run(run::Args),
+    /// Run this worktree's development processes: start, stop, restart, status, logs, check, build
+    #[command(disable_help_flag = true)]
+    Dev(dev::Args),
     /// Open this worktree's branch in psql
     Psql(psql::Args),
     /// Reset, delete or keep a branch
@@ -121,6 +124,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Forget(args) => runtime.block_on(forget::run(&args, output)),
         Command::Reconcile(args) => runtime.block_on(reconcile::run(&args, output)),
         Command::Hook(command) => runtime.block_on(hook::run(&command, output)),
+        Command::Dev(args) => dev::run(&args, cli.no_color, output),
         Command::Completions(_) => Ok(()),
     }
 }
