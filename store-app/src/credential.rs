@@ -3,11 +3,13 @@
 
 use crate::config::Environment;
 use chrono::{DateTime, Utc};
+use lakebase_api::EndpointName;
 use lakebase_proto::v1;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::fmt;
+use std::path::Path;
 use utoipa::ToSchema;
 
 /// A login to one database, and what is known of the branch behind it.
@@ -30,7 +32,7 @@ pub struct Credential {
 pub struct Branch {
     /// The name in its project, as in `jane-main`.
     pub name: String,
-    /// Tells apart two branches that bore the same name one after the other.
+    /// Tells apart two branches that bore the same name one after the other; empty when nobody said.
     pub uid: String,
     /// The name of the branch it was forked from.
     pub source: Option<String>,
@@ -50,6 +52,17 @@ pub enum Ownership {
     Adopted,
     /// Nobody said.
     None,
+}
+
+/// How to log in to an endpoint of the workspace.
+pub(crate) struct Login<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) database: &'a str,
+    pub(crate) user: &'a str,
+    pub(crate) password: SecretString,
+    pub(crate) ssl_mode: PgSslMode,
+    pub(crate) ssl_root_cert: Option<&'a Path>,
 }
 
 /// Why a credential cannot be used.
@@ -98,6 +111,33 @@ impl Credential {
             self.endpoint.as_deref(),
             self.branch.as_ref().map(|branch| branch.uid.as_str()),
         )
+    }
+
+    /// Puts together what a workspace said.
+    pub(crate) fn of_endpoint(login: Login<'_>, endpoint: &EndpointName, expires_at: DateTime<Utc>) -> Self {
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .host(login.host)
+            .port(login.port)
+            .database(login.database)
+            .username(login.user)
+            .password(login.password.expose_secret())
+            .ssl_mode(login.ssl_mode);
+        if let Some(path) = login.ssl_root_cert {
+            options = options.ssl_root_cert(path);
+        }
+        Self {
+            login: named(options),
+            password: Some(login.password),
+            endpoint: Some(endpoint.to_string()),
+            expires_at: Some(expires_at),
+            branch: Some(Branch {
+                name: endpoint.branch().id().to_owned(),
+                uid: String::new(),
+                source: None,
+                expires_at: None,
+                ownership: Ownership::None,
+            }),
+        }
     }
 
     /// Reads the environment's variables; `None` if they name no database.
@@ -199,6 +239,17 @@ fn ssl_mode(asked: &str, has_root_cert: bool) -> Result<PgSslMode, Malformed> {
         ("disable", false) => Ok(PgSslMode::Disable),
         ("" | "allow" | "prefer" | "require", false) => Ok(PgSslMode::Require),
         _ => Err(Malformed::Part("unknown sslmode")),
+    }
+}
+
+/// The same for an endpoint of the workspace, to which a token is never sent in clear.
+pub(crate) fn ssl_mode_of_workspace(
+    asked: Option<&str>,
+    has_root_cert: bool,
+) -> Result<PgSslMode, Malformed> {
+    match asked {
+        Some("disable" | "allow" | "prefer") | None => ssl_mode("require", has_root_cert),
+        Some(asked) => ssl_mode(asked, has_root_cert),
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) fn environment(url: &str) -> Source {
         socket: Ok(PathBuf::from("/nonexistent/lakebased.sock")),
         worktree: PathBuf::from("/nonexistent/worktree"),
         daemon_wait: Duration::ZERO,
+        oauth: None,
         environment: Environment {
             database_url: Some(url.into()),
             ..Default::default()
@@ -57,6 +58,8 @@ impl Store {
         let stop = CancellationToken::new();
         let config = Serve {
             addr: "127.0.0.1:0".parse().expect("an address"),
+            connection_life: Duration::from_mins(30),
+            people: None,
             source,
         };
         let announce = move |addr| announce.send(addr).expect("the test waits");
