@@ -110,6 +110,9 @@ pub struct OAuth {
     pub endpoint: String,
     /// `STORE_DB_NAME`, else `PGDATABASE`, which the platform sets, else the one that every branch has.
     pub database: String,
+    /// `STORE_DB_SCHEMA`: where the tables are, which is made if it is not there. A service principal may make schemas, and
+    /// no tables in `public`.
+    pub schema: Option<String>,
     /// `PGHOST`, for a service principal that may use the endpoint and not look at it.
     pub host: Option<String>,
     /// `PGPORT`, for the same.
@@ -131,6 +134,7 @@ impl OAuth {
             database: var("STORE_DB_NAME")
                 .or_else(|| var("PGDATABASE"))
                 .unwrap_or_else(|| DATABASE.to_owned()),
+            schema: var("STORE_DB_SCHEMA"),
             host: var("PGHOST"),
             port: var("PGPORT")
                 .and_then(|port| port.parse().ok())

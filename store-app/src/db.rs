@@ -1,13 +1,13 @@
 //! The pool that follows the credential. A new password goes into the pool at hand; another branch gets a pool of its own,
 //! and is migrated before it serves. Knows no table of the shop.
 
-use crate::credential::Credential;
+use crate::credential::{Credential, Schema};
 use crate::error::{Error, chain};
 use crate::source::News;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -37,6 +37,14 @@ pub enum MigrationError {
         /// The reason.
         source: sqlx::Error,
     },
+    /// It was reached, and there is no place for tables.
+    #[error("cannot make schema `{schema}`")]
+    Schema {
+        /// Which.
+        schema: String,
+        /// The reason.
+        source: sqlx::Error,
+    },
     /// It was reached, and a migration failed.
     #[error("cannot migrate database")]
     Run(#[from] MigrateError),
@@ -57,7 +65,8 @@ pub fn migrations() -> Migrator {
 ///
 /// # Cancel safety
 /// Runs on a connection of its own, not one of a pool: dropping it gives back the migrator's lock with the connection.
-pub(crate) async fn migrate(login: &PgConnectOptions) -> Result<(), MigrationError> {
+pub(crate) async fn migrate(credential: &Credential) -> Result<(), MigrationError> {
+    let login = credential.login();
     let run = async {
         let mut connection =
             PgConnection::connect_with(login)
@@ -66,6 +75,9 @@ pub(crate) async fn migrate(login: &PgConnectOptions) -> Result<(), MigrationErr
                     host: login.get_host().to_owned(),
                     source,
                 })?;
+        if let Some(schema) = credential.schema() {
+            make_schema(schema, &mut connection).await?;
+        }
         // `run` is the same, but its future is not `Send` enough for a spawned task.
         migrations().run_direct(None, &mut connection, false).await?;
         if let Err(error) = connection.close().await {
@@ -76,6 +88,15 @@ pub(crate) async fn migrate(login: &PgConnectOptions) -> Result<(), MigrationErr
     timeout(MIGRATION_PATIENCE, run)
         .await
         .unwrap_or(Err(MigrationError::TimedOut(MIGRATION_PATIENCE)))
+}
+
+async fn make_schema(schema: &Schema, connection: &mut PgConnection) -> Result<(), MigrationError> {
+    let sql = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
+    let made = sqlx::query(AssertSqlSafe(sql)).execute(connection).await;
+    made.map(|_| ()).map_err(|source| MigrationError::Schema {
+        schema: schema.to_string(),
+        source,
+    })
 }
 
 /// A handle to the database of this worktree, whichever that is now.
@@ -350,7 +371,7 @@ async fn prepare(serving: &watch::Sender<Option<Serving>>, refused: &Notify) {
         })
     };
     while let Some(Serving { credential, .. }) = unprepared() {
-        match migrate(credential.login()).await {
+        match migrate(&credential).await {
             Ok(()) => {
                 info!("the database is ready");
                 enter(Phase::Ready);

@@ -128,7 +128,7 @@ pub async fn migrate(source: Source, stop: CancellationToken) -> Result<(), RunE
     let work = async {
         let feed = source::open(source).await?;
         let credential = feed.once().await?;
-        db::migrate(credential.login()).await?;
+        db::migrate(&credential).await?;
         info!("the database is up to date");
         Ok(())
     };

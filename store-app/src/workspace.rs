@@ -2,7 +2,7 @@
 //! endpoint, and another one long before that ends. Knows nothing of pools and SQL; hears only that the database refused.
 
 use crate::config::OAuth;
-use crate::credential::{Credential, Login, Malformed, ssl_mode_of_workspace};
+use crate::credential::{Credential, Login, Malformed, Schema, ssl_mode_of_workspace};
 use crate::error::chain;
 use crate::source::Desk;
 use lakebase_api::auth::profile;
@@ -16,6 +16,8 @@ use tracing::{info, warn};
 
 /// How long one question to the workspace may take. A password is renewed at half of its life: there is time to ask again.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// A question is soon given up: it is asked anew, and meanwhile people are told.
+const RETRIES: usize = 1;
 /// The pause after a first failure, doubled with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -37,6 +39,9 @@ pub enum Unusable {
     /// The way of checking the server is none.
     #[error("cannot use `PGSSLMODE`")]
     SslMode(#[source] Malformed),
+    /// The schema is not the name of one.
+    #[error("cannot use `STORE_DB_SCHEMA`")]
+    Schema(#[source] Malformed),
     /// There is nothing to sign in with.
     #[error("cannot sign in to the workspace")]
     SignIn(#[source] AuthError),
@@ -51,6 +56,7 @@ impl Unusable {
         match self {
             Self::Endpoint(_) => "name it as in projects/shop/branches/production/endpoints/primary",
             Self::SslMode(_) => "unset PGSSLMODE, or set it to require or verify-full",
+            Self::Schema(_) => "set STORE_DB_SCHEMA to a name as `store`, or unset it",
             Self::SignIn(_) | Self::Client(_) => {
                 "set DATABRICKS_HOST, DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET as the platform does"
             }
@@ -75,6 +81,7 @@ pub(crate) struct Workspace {
     client: Client,
     endpoint: EndpointName,
     ssl_mode: PgSslMode,
+    schema: Option<Schema>,
     settings: OAuth,
 }
 
@@ -101,10 +108,12 @@ impl Workspace {
     /// [`Unusable`] when it makes none.
     pub(crate) fn new(settings: OAuth) -> Result<Self, Unusable> {
         let endpoint = settings.endpoint.parse().map_err(Unusable::Endpoint)?;
+        let schema = settings.schema.as_deref().map(str::parse).transpose();
         let ssl_mode = ssl_mode_of_workspace(settings.sslmode.as_deref(), settings.ssl_root_cert.is_some());
         let sign_in = profile::load(None, &settings.sign_in).map_err(Unusable::SignIn)?;
         let limits = Limits {
             deadline: DEADLINE,
+            retries: RETRIES,
             ..Limits::default()
         };
         let client = Client::with_limits(sign_in, limits).map_err(Unusable::Client)?;
@@ -112,6 +121,7 @@ impl Workspace {
             client,
             endpoint,
             ssl_mode: ssl_mode.map_err(Unusable::SslMode)?,
+            schema: schema.map_err(Unusable::Schema)?,
             settings,
         })
     }
@@ -167,6 +177,7 @@ impl Workspace {
             password: password.token,
             ssl_mode: self.ssl_mode,
             ssl_root_cert: self.settings.ssl_root_cert.as_deref(),
+            schema: self.schema.as_ref(),
         };
         let credential = Credential::of_endpoint(login, &self.endpoint, password.expire_time);
         Ok(Minted { credential, life })
