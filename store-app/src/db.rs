@@ -314,14 +314,14 @@ impl Keeper {
                 credential = next(&mut self.credentials) => credential,
                 () = prepare(&self.serving, &self.refused) => next(&mut self.credentials).await,
             };
-            self.take_up(credential);
+            self.take_up(&credential);
         }
     }
 
-    fn take_up(&self, credential: Arc<Credential>) {
+    fn take_up(&self, credential: &Arc<Credential>) {
         let new = |number| {
             Some(Serving::new(
-                Arc::clone(&credential),
+                Arc::clone(credential),
                 number,
                 self.connection_life,
             ))
@@ -330,10 +330,10 @@ impl Keeper {
         self.serving.send_modify(|serving| match serving {
             None => *serving = new(1),
             Some(now) => {
-                now.number += u64::from(!now.credential.same_login(&credential));
-                if now.credential.same_database(&credential) {
+                now.number += u64::from(!now.credential.same_login(credential));
+                if now.credential.same_database(credential) {
                     now.pool.set_connect_options(credential.login().clone());
-                    now.credential = Arc::clone(&credential);
+                    now.credential = Arc::clone(credential);
                 } else {
                     info!(?credential, "another database serves from now on");
                     let number = now.number;
@@ -368,7 +368,7 @@ async fn prepare(serving: &watch::Sender<Option<Serving>>, refused: &Notify) {
             if let Some(serving) = serving {
                 serving.phase = phase;
             }
-        })
+        });
     };
     while let Some(Serving { credential, .. }) = unprepared() {
         match migrate(&credential).await {

@@ -10,7 +10,7 @@ use lakebase_api::{AuthError, Client, EndpointName, Error, Limits, NameError};
 use sqlx::postgres::PgSslMode;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -27,6 +27,8 @@ const LONGEST_REFUSAL: Duration = Duration::from_secs(8);
 /// After so many refusals in a row, which is a minute, a role is not late but missing: the pause is [`ROLE_MISSING`].
 const REFUSALS: u32 = 9;
 const ROLE_MISSING: Duration = Duration::from_mins(1);
+/// How long a password lives at least, for when the service does not tell its time.
+const SHORTEST_LIFE: Duration = Duration::from_mins(5);
 /// However soon a password ends, another one is not asked for sooner.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -164,11 +166,8 @@ impl Workspace {
         let (host, port) = self.address().await?;
         let password = self.client.generate_credential(&self.endpoint, None).await?;
         // The service's clock says when a password ends, and ours may be another.
-        let now = self
-            .client
-            .server_time()
-            .unwrap_or_else(|| SystemTime::now().into());
-        let life = (password.expire_time - now).to_std().unwrap_or_default();
+        let left = self.client.server_time().map(|now| password.expire_time - now);
+        let life = left.map_or(SHORTEST_LIFE, |left| left.to_std().unwrap_or_default());
         let login = Login {
             host: &host,
             port,
