@@ -36,6 +36,7 @@ mod client;
 mod error;
 mod page;
 mod server_error;
+mod sign_in;
 mod transport;
 
 pub use auth::env::AuthEnv;
@@ -65,4 +66,5 @@ pub use resource::role::{
 pub use resource::user::User;
 pub use resource::{Empty, SpecBody};
 pub use server_error::ServerError;
+pub use sign_in::ServicePrincipal;
 pub use transport::Limits;

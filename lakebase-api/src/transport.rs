@@ -8,7 +8,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, redirect};
+use reqwest::{RequestBuilder, Response, redirect};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -18,6 +18,7 @@ use crate::auth::Workspace;
 use crate::auth::origin::Origin;
 use crate::error::{Action, Error};
 use crate::server_error::ServerError;
+use crate::sign_in::{Access, GRANT, ServicePrincipal, SignIn};
 
 const USER_AGENT: &str = concat!(
     "lakebased/",
@@ -120,9 +121,15 @@ pub(crate) struct Request {
 pub(crate) struct Transport {
     http: reqwest::Client,
     origin: Origin,
-    bearer: HeaderValue,
+    bearer: Bearer,
     limits: Limits,
     heard: Mutex<Heard>,
+}
+
+/// What a request says to be let in.
+enum Bearer {
+    Token(HeaderValue),
+    ServicePrincipal(SignIn),
 }
 
 /// What answers said beside what was asked.
@@ -147,33 +154,50 @@ impl fmt::Debug for Transport {
 
 impl Transport {
     pub(crate) fn new(workspace: &Workspace, limits: Limits) -> Result<Self, Error> {
-        let invalid = |reason: String| Error::Invalid {
-            action: Action::new("use workspace", &workspace.origin),
-            reason,
-        };
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", workspace.token.expose_secret()))
-            .map_err(|_| invalid("the token has characters that no token has".to_owned()))?;
+            .map_err(|_| Error::Invalid {
+                action: Action::new("use workspace", &workspace.origin),
+                reason: "the token has characters that no token has".to_owned(),
+            })?;
         bearer.set_sensitive(true);
+        Self::with_bearer(&workspace.origin, Bearer::Token(bearer), limits)
+    }
+
+    pub(crate) fn of_service_principal(principal: ServicePrincipal, limits: Limits) -> Result<Self, Error> {
+        let origin = principal.origin.clone();
+        let sign_in = SignIn {
+            principal,
+            access: tokio::sync::Mutex::default(),
+        };
+        Self::with_bearer(&origin, Bearer::ServicePrincipal(sign_in), limits)
+    }
+
+    fn with_bearer(origin: &Origin, bearer: Bearer, limits: Limits) -> Result<Self, Error> {
+        let how = match &bearer {
+            Bearer::Token(_) => "pat",
+            Bearer::ServicePrincipal(_) => "oauth-m2m",
+        };
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
             .connect_timeout(limits.connect)
-            .https_only(workspace.origin.is_https())
-            .user_agent(format!("{USER_AGENT} os/{} auth/pat", std::env::consts::OS));
-        if workspace.origin.is_loopback() {
+            .https_only(origin.is_https())
+            .user_agent(format!("{USER_AGENT} os/{} auth/{how}", std::env::consts::OS));
+        if origin.is_loopback() {
             // A proxy is another machine, and to it the token would go in clear.
             builder = builder.no_proxy();
         }
-        if !workspace.origin.is_https() {
+        if !origin.is_https() {
             // Otherwise a machine without certificates could not even talk to itself.
             builder = builder.tls_certs_only([]);
         }
-        let http = builder
-            .build()
-            .map_err(|error| invalid(format!("no HTTP client: {error}")))?;
+        let http = builder.build().map_err(|error| Error::Invalid {
+            action: Action::new("use workspace", origin),
+            reason: format!("no HTTP client: {error}"),
+        })?;
         Ok(Self {
             http,
-            origin: workspace.origin.clone(),
+            origin: origin.clone(),
             bearer,
             limits,
             heard: Mutex::default(),
@@ -235,31 +259,88 @@ impl Transport {
         if let Some(turn) = turn {
             tokio::time::sleep_until(turn).await;
         }
+        let bearer = self.bearer(started).await?;
         let mut sending = self
             .http
             .request(request.method.into(), url.clone())
-            .header(AUTHORIZATION, self.bearer.clone())
-            .header(ACCEPT, "application/json")
-            .timeout(self.limits.deadline.saturating_sub(started.elapsed()));
+            .header(AUTHORIZATION, bearer);
         if let Some(body) = &request.body {
             sending = sending
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
         }
-        let answer = sending
-            .send()
-            .await
-            .map_err(|error| offline(&request.action, error))?;
+        let answer = self.exchange(&request.action, sending, started).await;
+        if let (Bearer::ServicePrincipal(sign_in), Err(Error::Unauthenticated { .. })) =
+            (&self.bearer, &answer)
+        {
+            // Another try signs in anew.
+            *sign_in.access.lock().await = None;
+        }
+        answer
+    }
+
+    /// Returns what lets a request in. While no new access token can be had, one that is still good does.
+    async fn bearer(&self, started: Instant) -> Result<HeaderValue, Error> {
+        let sign_in = match &self.bearer {
+            Bearer::Token(bearer) => return Ok(bearer.clone()),
+            Bearer::ServicePrincipal(sign_in) => sign_in,
+        };
+        let mut access = sign_in.access.lock().await;
+        let now = Instant::now();
+        if let Some(fresh) = access.as_ref().filter(|access| access.is_fresh(now)) {
+            return Ok(fresh.bearer.clone());
+        }
+        match self.sign_in(&sign_in.principal, started).await {
+            Ok(new) => Ok(access.insert(new).bearer.clone()),
+            Err(error) => match access.as_ref().filter(|access| access.is_good(now)) {
+                Some(old) => {
+                    warn!(cause = %cause(&error), "cannot renew the access token; going on with the last one");
+                    Ok(old.bearer.clone())
+                }
+                None => Err(error),
+            },
+        }
+    }
+
+    async fn sign_in(&self, principal: &ServicePrincipal, started: Instant) -> Result<Access, Error> {
+        let action = principal.action();
+        let asking = self.http.get(principal.discovery());
+        let endpoint = principal.token_endpoint(&self.exchange(&action, asking, started).await?)?;
+        // The token may live from the moment that we asked.
+        let now = Instant::now();
+        let asking = self
+            .http
+            .post(endpoint)
+            .basic_auth(
+                &principal.client_id,
+                Some(principal.client_secret.expose_secret()),
+            )
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(GRANT);
+        Access::read(&self.exchange(&action, asking, started).await?, &action, now)
+    }
+
+    /// Sends one request, and returns the body of a good answer.
+    async fn exchange(
+        &self,
+        action: &Action,
+        sending: RequestBuilder,
+        started: Instant,
+    ) -> Result<Vec<u8>, Error> {
+        let sending = sending
+            .header(ACCEPT, "application/json")
+            .timeout(self.limits.deadline.saturating_sub(started.elapsed()));
+        let answer = sending.send().await.map_err(|error| offline(action, error))?;
         let (status, retry_after) = (answer.status(), retry_after(answer.headers()));
         let date = date(answer.headers());
         self.heard().note(status.as_u16(), date, Instant::now());
-        debug!(method = ?request.method, path = request.path, status = status.as_u16(), "answered");
-        let body = self.read(&request.action, answer).await?;
+        debug!(path = answer.url().path(), status = status.as_u16(), "answered");
+        let body = self.read(action, answer).await?;
         if status.is_success() {
             return Ok(body);
         }
         Err(Error::of_answer(
-            &request.action,
+            action,
             ServerError::read(status.as_u16(), retry_after, &body),
         ))
     }

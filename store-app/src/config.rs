@@ -1,7 +1,7 @@
 //! Arguments and environment, parsed once into values. The only file that reads the environment; opens nothing.
 
 use clap::{Args, Parser, Subcommand};
-use lakebase_api::{AuthEnv, DEFAULT_PORT, Origin};
+use lakebase_api::{DEFAULT_PORT, Origin};
 use lakebase_proto::{SocketEnv, SocketPathError, socket_path};
 use secrecy::SecretString;
 use std::io;
@@ -121,13 +121,17 @@ pub struct OAuth {
     pub sslmode: Option<String>,
     /// `PGSSLROOTCERT`.
     pub ssl_root_cert: Option<PathBuf>,
-    /// What to sign in with: `DATABRICKS_HOST`, `DATABRICKS_CLIENT_ID`, `DATABRICKS_CLIENT_SECRET`.
-    pub sign_in: AuthEnv,
+    /// `DATABRICKS_HOST`.
+    pub workspace: Option<String>,
+    /// `DATABRICKS_CLIENT_ID`.
+    pub client_id: Option<String>,
+    /// `DATABRICKS_CLIENT_SECRET`.
+    pub client_secret: Option<SecretString>,
 }
 
 impl OAuth {
     /// Picks the variables out of an environment; `None` unless the endpoint is named.
-    pub fn pick(var: impl Fn(&str) -> Option<String>, sign_in: AuthEnv) -> Option<Self> {
+    pub fn pick(var: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let var = |name: &str| var(name).filter(|value| !value.is_empty());
         Some(Self {
             endpoint: var("STORE_DB_OAUTH_ENDPOINT")?,
@@ -141,7 +145,9 @@ impl OAuth {
                 .unwrap_or(DEFAULT_PORT),
             sslmode: var("PGSSLMODE"),
             ssl_root_cert: var("PGSSLROOTCERT").map(PathBuf::from),
-            sign_in,
+            workspace: var("DATABRICKS_HOST"),
+            client_id: var("DATABRICKS_CLIENT_ID"),
+            client_secret: var("DATABRICKS_CLIENT_SECRET").map(SecretString::from),
         })
     }
 }
@@ -192,8 +198,8 @@ impl TryFrom<ServeArgs> for Serve {
         Ok(Self {
             addr: args.listen_at(),
             connection_life: args.connection_life,
-            people: AuthEnv::from_process()
-                .host
+            people: std::env::var("DATABRICKS_HOST")
+                .ok()
                 .filter(|_| deployed)
                 .and_then(|host| host.parse().ok()),
             source: args.source.resolve(deployed)?,
@@ -230,7 +236,7 @@ impl SourceArgs {
             // The daemon has a current directory of its own: it must be told an absolute path.
             worktree: std::path::absolute(here)?,
             daemon_wait: self.daemon_wait.unwrap_or(wait),
-            oauth: OAuth::pick(var, AuthEnv::from_process()),
+            oauth: OAuth::pick(var),
             environment: Environment::pick(var),
         })
     }
@@ -317,7 +323,7 @@ mod tests {
                     .find(|(it, _)| *it == name)
                     .map(|(_, value)| (*value).to_owned())
             };
-            OAuth::pick(var, AuthEnv::default())
+            OAuth::pick(var)
         };
         assert!(pick(&[("PGHOST", "h"), ("STORE_DB_OAUTH_ENDPOINT", "")]).is_none());
         let endpoint = ("STORE_DB_OAUTH_ENDPOINT", "projects/shop/branches/b/endpoints/e");

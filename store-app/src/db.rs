@@ -319,13 +319,7 @@ impl Keeper {
     }
 
     fn take_up(&self, credential: &Arc<Credential>) {
-        let new = |number| {
-            Some(Serving::new(
-                Arc::clone(credential),
-                number,
-                self.connection_life,
-            ))
-        };
+        let new = |number| Some(Serving::new(Arc::clone(credential), number, self.connection_life));
         let mut left = None;
         self.serving.send_modify(|serving| match serving {
             None => *serving = new(1),

@@ -5,8 +5,7 @@ use crate::config::OAuth;
 use crate::credential::{Credential, Login, Malformed, Schema, ssl_mode_of_workspace};
 use crate::error::chain;
 use crate::source::Desk;
-use lakebase_api::auth::profile;
-use lakebase_api::{AuthError, Client, EndpointName, Error, Limits, NameError};
+use lakebase_api::{Client, EndpointName, Error, Limits, NameError, OriginError, ServicePrincipal};
 use sqlx::postgres::PgSslMode;
 use std::fmt;
 use std::sync::Arc;
@@ -45,8 +44,11 @@ pub enum Unusable {
     #[error("cannot use `STORE_DB_SCHEMA`")]
     Schema(#[source] Malformed),
     /// There is nothing to sign in with.
-    #[error("cannot sign in to the workspace")]
-    SignIn(#[source] AuthError),
+    #[error("cannot sign in to the workspace: `{0}` is not set")]
+    Missing(&'static str),
+    /// The workspace is nowhere that a secret may be sent to.
+    #[error("cannot use `DATABRICKS_HOST`")]
+    Host(#[source] OriginError),
     /// What there is to sign in with does not make a client.
     #[error("cannot talk to the workspace")]
     Client(#[source] Error),
@@ -59,7 +61,7 @@ impl Unusable {
             Self::Endpoint(_) => "name it as in projects/shop/branches/production/endpoints/primary",
             Self::SslMode(_) => "unset PGSSLMODE, or set it to require or verify-full",
             Self::Schema(_) => "set STORE_DB_SCHEMA to a name as `store`, or unset it",
-            Self::SignIn(_) | Self::Client(_) => {
+            Self::Missing(_) | Self::Host(_) | Self::Client(_) => {
                 "set DATABRICKS_HOST, DATABRICKS_CLIENT_ID and DATABRICKS_CLIENT_SECRET as the platform does"
             }
         }
@@ -112,13 +114,13 @@ impl Workspace {
         let endpoint = settings.endpoint.parse().map_err(Unusable::Endpoint)?;
         let schema = settings.schema.as_deref().map(str::parse).transpose();
         let ssl_mode = ssl_mode_of_workspace(settings.sslmode.as_deref(), settings.ssl_root_cert.is_some());
-        let sign_in = profile::load(None, &settings.sign_in).map_err(Unusable::SignIn)?;
+        let principal = principal(&settings)?;
         let limits = Limits {
             deadline: DEADLINE,
             retries: RETRIES,
             ..Limits::default()
         };
-        let client = Client::with_limits(sign_in, limits).map_err(Unusable::Client)?;
+        let client = Client::of_service_principal(principal, limits).map_err(Unusable::Client)?;
         Ok(Self {
             client,
             endpoint,
@@ -197,6 +199,23 @@ impl Workspace {
         let host = host.ok_or_else(|| MintError::NoHost(self.endpoint.clone()))?;
         Ok((host, port))
     }
+}
+
+fn principal(settings: &OAuth) -> Result<ServicePrincipal, Unusable> {
+    let host = settings
+        .workspace
+        .as_ref()
+        .ok_or(Unusable::Missing("DATABRICKS_HOST"))?;
+    let id = settings
+        .client_id
+        .clone()
+        .ok_or(Unusable::Missing("DATABRICKS_CLIENT_ID"))?;
+    let secret = settings.client_secret.clone();
+    Ok(ServicePrincipal {
+        origin: host.parse().map_err(Unusable::Host)?,
+        client_id: id,
+        client_secret: secret.ok_or(Unusable::Missing("DATABRICKS_CLIENT_SECRET"))?,
+    })
 }
 
 fn publish(desk: &Desk, credential: Credential, next: Duration) {

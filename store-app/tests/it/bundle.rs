@@ -2,7 +2,6 @@
 //! that of the public documentation; the service's own check needs a workspace.
 
 use clap::CommandFactory;
-use lakebase_api::AuthEnv;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -55,7 +54,7 @@ fn variables_of_the_store() -> BTreeSet<String> {
         asked.borrow_mut().insert(name.to_owned());
         (name == "STORE_DB_OAUTH_ENDPOINT").then(|| "some".to_owned())
     };
-    OAuth::pick(ask, AuthEnv::default()).expect("an endpoint is named");
+    OAuth::pick(ask).expect("an endpoint is named");
     Environment::pick(ask);
     let cli = <Cli as CommandFactory>::command();
     let commands = cli.get_subcommands().chain([&cli]);
