@@ -156,7 +156,7 @@ const BY_ITSELF: &str = "it is tried again by itself";
 pub(crate) fn problem(error: &ProviderError) -> Problem {
     Problem {
         message: chain(error),
-        fix: fix(error).into(),
+        fix: fix(error),
     }
 }
 
@@ -174,28 +174,30 @@ pub(crate) fn pause_asked(error: &ProviderError) -> Duration {
     }
 }
 
-pub(crate) fn fix(error: &ProviderError) -> &'static str {
+pub(crate) fn fix(error: &ProviderError) -> String {
     match error {
         ProviderError::Full { .. } | ProviderError::Service(Error::QuotaExceeded { .. }) => {
-            "remove worktrees that nobody needs (`lakebase ls --all` shows them), or raise the project's limit"
+            "remove worktrees that nobody needs (`lakebase ls --all` shows them), or raise the project's limit".into()
         }
         ProviderError::Service(error) => service_fix(error),
         ProviderError::Endless { .. } => {
-            "look at the branch in the project; it is asked for again every two minutes"
+            "look at the branch in the project; it is asked for again every two minutes".into()
         }
-        ProviderError::Odd(_) | ProviderError::MustStay { .. } => BY_ITSELF,
+        ProviderError::Odd(_) | ProviderError::MustStay { .. } => BY_ITSELF.into(),
     }
 }
 
 /// What a person can do about an error of the service.
-pub(crate) fn service_fix(error: &Error) -> &'static str {
+pub(crate) fn service_fix(error: &Error) -> String {
     match error {
+        Error::SignIn { source, .. } => return source.fix(),
         Error::Unauthenticated { .. } => {
             "sign in again: put a new token into the profile (see LAKEBASE_PROFILE in lakebase.config); the daemon reads it by itself"
         }
         Error::PermissionDenied { .. } => "ask for CAN MANAGE on the project",
         _ => BY_ITSELF,
     }
+    .into()
 }
 
 #[cfg(test)]

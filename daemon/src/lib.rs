@@ -37,6 +37,7 @@ mod convert;
 mod credentials;
 mod env_writer;
 mod explain;
+mod failpoint;
 mod git;
 pub mod hardening;
 mod ledger;

@@ -10,7 +10,6 @@ use daemon_core::config_file::Settings;
 use lakebase_api::auth::profile;
 use lakebase_api::{AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace};
 use local_lakebase::{LocalLakebase, StartError};
-use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -37,16 +36,10 @@ pub(crate) struct Services {
 /// By origin and project. Each has a lock of its own, so that nobody waits for a service that is not theirs.
 type Providers = BTreeMap<(String, String), Arc<Mutex<Option<Known>>>>;
 
-/// What was found out about a project with one token. Another token may have another right, and be another user's.
+/// What was found out about a project with one way of signing in. Another one may have another right, and be another user's.
 struct Known {
-    token: Option<SecretString>,
+    workspace: Option<Workspace>,
     found: Found,
-}
-
-impl Known {
-    fn is_of(&self, token: Option<&SecretString>) -> bool {
-        self.token.as_ref().map(ExposeSecret::expose_secret) == token.map(ExposeSecret::expose_secret)
-    }
 }
 
 enum Found {
@@ -106,10 +99,9 @@ impl Services {
             .as_ref()
             .map_or_else(|| LOCAL.to_owned(), |w| w.origin.to_string());
         let key = (origin.clone(), settings.project.to_string());
-        let token = workspace.as_ref().map(|workspace| workspace.token.clone());
         let cell = self.providers().entry(key).or_default().clone();
         let mut known = cell.lock().await;
-        match known.as_ref().filter(|known| known.is_of(token.as_ref())) {
+        match known.as_ref().filter(|known| known.workspace == workspace) {
             Some(Known {
                 found: Found::Provider(provider),
                 ..
@@ -121,7 +113,7 @@ impl Services {
             Some(_) | None => {}
         }
         let project = ProjectName::new(settings.project.as_str()).map_err(|e| problem(&e, ""))?;
-        let connected = match workspace {
+        let connected = match workspace.clone() {
             None => self.local_provider(project).await,
             Some(workspace) => connect(workspace, project, origin, None)
                 .await
@@ -131,7 +123,7 @@ impl Services {
             Ok((provider, is_lasting)) => {
                 let provider = Arc::new(provider);
                 let found = Found::Provider(provider.clone());
-                *known = is_lasting.then_some(Known { token, found });
+                *known = is_lasting.then_some(Known { workspace, found });
                 Ok(provider)
             }
             Err(Hindrance {
@@ -143,7 +135,7 @@ impl Services {
                     problem: problem.clone(),
                     until,
                 };
-                *known = is_for_people.then_some(Known { token, found });
+                *known = is_for_people.then_some(Known { workspace, found });
                 Err(problem)
             }
         }
@@ -201,10 +193,7 @@ impl Services {
         match profile::load(named, &self.auth) {
             Ok(workspace) => Ok(Some(workspace)),
             Err(AuthError::NotConfigured { .. }) if named.is_none() => Ok(None),
-            Err(error) => Err(problem(
-                &error,
-                "set LAKEBASE_PROFILE in lakebase.config, or mend ~/.databrickscfg",
-            )),
+            Err(error) => Err(problem(&error, &error.fix())),
         }
     }
 
@@ -241,11 +230,11 @@ impl Services {
 impl Local {
     fn workspace(&self) -> Result<Workspace, Problem> {
         match self {
-            Self::Ours(local) => Ok(Workspace {
-                origin: local.api_url().parse().map_err(|e| problem(&e, ""))?,
-                token: local.token().clone(),
-                source: TokenSource::Given("Local Lakebase".into()),
-            }),
+            Self::Ours(local) => Ok(Workspace::with_token(
+                local.api_url().parse().map_err(|e| problem(&e, ""))?,
+                local.token().clone(),
+                TokenSource::Given("Local Lakebase".into()),
+            )),
             Self::Served { workspace, .. } => Ok(workspace.clone()),
         }
     }
@@ -272,10 +261,7 @@ impl Local {
 
 /// The server that has this directory, by the profile that it left there.
 fn served(data_dir: PathBuf) -> Result<Local, Problem> {
-    let env = AuthEnv {
-        config_file: Some(data_dir.join(local_lakebase::PROFILES)),
-        ..AuthEnv::default()
-    };
+    let env = AuthEnv::with_profiles(&data_dir.join(local_lakebase::PROFILES));
     let workspace = profile::load(Some(LOCAL), &env).map_err(|e| {
         problem(
             &e,
@@ -308,17 +294,16 @@ async fn connect(
     origin: String,
     ca_file: Option<PathBuf>,
 ) -> Result<Provider, Hindrance> {
-    let fix = "check the host and token of the profile that LAKEBASE_PROFILE names";
-    let client = Client::new(workspace).map_err(|e| problem(&e, fix))?;
+    let client = Client::new(workspace).map_err(|e| problem(&e, "check the host"))?;
     let user_name = match client.me().await {
         Ok(user) => user.user_name,
         Err(error @ (Error::Unauthenticated { .. } | Error::PermissionDenied { .. })) => {
             return Err(Hindrance {
-                problem: problem(&error, service_fix(&error)),
+                problem: problem(&error, &service_fix(&error)),
                 is_for_people: true,
             });
         }
-        Err(error) => return Err(problem(&error, fix).into()),
+        Err(error) => return Err(problem(&error, &service_fix(&error)).into()),
     };
     Ok(Provider {
         client,

@@ -41,11 +41,8 @@ impl People {
             }
             other => Error::Workspace(chain(&other)),
         };
-        let workspace = Workspace {
-            origin: origin.clone(),
-            token: token.into(),
-            source: TokenSource::Given("the person who asks".to_owned()),
-        };
+        let source = TokenSource::Given("the person who asks".to_owned());
+        let workspace = Workspace::with_token(origin.clone(), token.into(), source);
         let limits = Limits {
             deadline: PATIENCE,
             ..Limits::default()

@@ -5,7 +5,7 @@ use crate::config::OAuth;
 use crate::credential::{Credential, Login, Malformed, Schema, ssl_mode_of_workspace};
 use crate::error::chain;
 use crate::source::Desk;
-use lakebase_api::{Client, EndpointName, Error, Limits, NameError, OriginError, ServicePrincipal};
+use lakebase_api::{Client, EndpointName, Error, Limits, NameError, OriginError, SignIn, TokenSource};
 use sqlx::postgres::PgSslMode;
 use std::fmt;
 use std::sync::Arc;
@@ -114,13 +114,13 @@ impl Workspace {
         let endpoint = settings.endpoint.parse().map_err(Unusable::Endpoint)?;
         let schema = settings.schema.as_deref().map(str::parse).transpose();
         let ssl_mode = ssl_mode_of_workspace(settings.sslmode.as_deref(), settings.ssl_root_cert.is_some());
-        let principal = principal(&settings)?;
+        let service_principal = service_principal(&settings)?;
         let limits = Limits {
             deadline: DEADLINE,
             retries: RETRIES,
             ..Limits::default()
         };
-        let client = Client::of_service_principal(principal, limits).map_err(Unusable::Client)?;
+        let client = Client::with_limits(service_principal, limits).map_err(Unusable::Client)?;
         Ok(Self {
             client,
             endpoint,
@@ -201,20 +201,22 @@ impl Workspace {
     }
 }
 
-fn principal(settings: &OAuth) -> Result<ServicePrincipal, Unusable> {
-    let host = settings
-        .workspace
-        .as_ref()
-        .ok_or(Unusable::Missing("DATABRICKS_HOST"))?;
-    let id = settings
-        .client_id
-        .clone()
-        .ok_or(Unusable::Missing("DATABRICKS_CLIENT_ID"))?;
+/// The app's own identity, and nothing else that the environment may hold.
+fn service_principal(settings: &OAuth) -> Result<lakebase_api::Workspace, Unusable> {
+    let host = settings.workspace.as_ref();
+    let id = settings.client_id.clone();
     let secret = settings.client_secret.clone();
-    Ok(ServicePrincipal {
-        origin: host.parse().map_err(Unusable::Host)?,
-        client_id: id,
-        client_secret: secret.ok_or(Unusable::Missing("DATABRICKS_CLIENT_SECRET"))?,
+    Ok(lakebase_api::Workspace {
+        origin: host
+            .ok_or(Unusable::Missing("DATABRICKS_HOST"))?
+            .parse()
+            .map_err(Unusable::Host)?,
+        sign_in: vec![SignIn::Machine {
+            client_id: id.ok_or(Unusable::Missing("DATABRICKS_CLIENT_ID"))?,
+            client_secret: secret.ok_or(Unusable::Missing("DATABRICKS_CLIENT_SECRET"))?,
+        }],
+        source: TokenSource::Environment,
+        workspace_id: None,
     })
 }
 

@@ -5,6 +5,7 @@ mod answers;
 mod branches;
 mod chaos;
 mod clocks;
+mod fail_points;
 mod limits;
 mod proxy;
 mod rig;

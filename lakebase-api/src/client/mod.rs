@@ -23,7 +23,6 @@ use crate::resource::name::ProjectName;
 use crate::resource::operation::Operation;
 use crate::resource::project::{Project, ProjectSpec};
 use crate::resource::user::User;
-use crate::sign_in::ServicePrincipal;
 use crate::transport::{Limits, Method, Repeat, Request, Transport};
 
 const BASE: &str = "/api/2.0/postgres";
@@ -52,13 +51,6 @@ impl Client {
     pub fn with_limits(workspace: Workspace, limits: Limits) -> Result<Self, Error> {
         Ok(Self {
             transport: Arc::new(Transport::new(&workspace, limits)?),
-        })
-    }
-
-    /// Makes a client that signs in as a service principal, and again before its access token ends.
-    pub fn of_service_principal(principal: ServicePrincipal, limits: Limits) -> Result<Self, Error> {
-        Ok(Self {
-            transport: Arc::new(Transport::of_service_principal(principal, limits)?),
         })
     }
 

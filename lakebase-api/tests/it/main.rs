@@ -9,5 +9,4 @@ mod operations;
 mod refusals;
 mod retries;
 mod server;
-mod sign_in;
 mod tls;
