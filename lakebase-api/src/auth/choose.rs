@@ -30,6 +30,8 @@ pub enum Outcome {
 /// A way of signing in, or why it is not asked for.
 type Configured = Result<SignIn, String>;
 
+type Configure = fn(&Place<'_>) -> Configured;
+
 /// What ways are made from.
 struct Place<'a> {
     settings: &'a Settings,
@@ -38,7 +40,7 @@ struct Place<'a> {
 }
 
 /// The ways that are built in, in the order of the Python library.
-const METHODS: [(&str, fn(&Place<'_>) -> Configured); 7] = [
+const METHODS: [(&str, Configure); 7] = [
     ("pat", pat),
     ("oauth-m2m", machine),
     ("env-oidc", env_oidc),
@@ -222,6 +224,10 @@ fn azure_cli(place: &Place<'_>) -> Configured {
     })
 }
 
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is one of several that may not be asked for"
+)]
 fn databricks_cli(place: &Place<'_>) -> Configured {
     let whose = match &place.settings.source {
         TokenSource::Profile { name, .. } => ["--profile".to_owned(), name.clone()],
