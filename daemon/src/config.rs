@@ -244,6 +244,7 @@ impl LocalArgs {
         local_lakebase::Config {
             data_dir,
             api_addr: ([127, 0, 0, 1], 0).into(),
+            public_url: None,
             user_name: self
                 .local_user
                 .unwrap_or_else(|| format!("{}@localhost", login_name())),

@@ -44,6 +44,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the API listens. Port 0 means the port of last time if it is free, or else any.
     pub api_addr: SocketAddr,
+    /// Where clients find the API, if something stands before it, such as a proxy that adds TLS. It is what they are told
+    /// when they look for the token endpoint.
+    pub public_url: Option<String>,
     /// The user that owns it all, such as `jane@localhost`; also the role in PostgreSQL.
     pub user_name: String,
     /// Where PostgreSQL's programs are, unless they are to be looked for.
@@ -133,9 +136,11 @@ impl LocalLakebase {
             shared_port: shared_port.and_then(|port| port.parse().ok()),
         });
         let api = listen(&config, &catalog).await?;
+        let api_url = format!("http://{}", api.local_addr().map_err(in_dir)?);
         let control = Arc::new(Control {
             workspace_id: workspace_id(&catalog).await?,
-            api_url: format!("http://{}", api.local_addr().map_err(in_dir)?),
+            public_url: config.public_url.clone().unwrap_or_else(|| api_url.clone()),
+            api_url,
             catalog,
             engine,
             listeners,
@@ -334,7 +339,7 @@ fn write_profiles(file: &Path, control: &Control) -> io::Result<()> {
     let text = format!(
         "[local]\nhost = {host}\ntoken = {token}\n\n\
          [local-m2m]\nhost = {host}\nclient_id = {id}\nclient_secret = {secret}\n",
-        host = control.api_url,
+        host = control.public_url,
         token = control.identity.token.expose_secret(),
         secret = secret.expose_secret(),
     );

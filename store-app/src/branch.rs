@@ -2,6 +2,7 @@
 
 use crate::credential::{Credential, Ownership};
 use crate::db::Database;
+use crate::error::{Away, Error};
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -56,9 +57,9 @@ pub(crate) fn router() -> OpenApiRouter<Database> {
     path = "/branch",
     operation_id = "get_branch",
     tag = "process",
-    responses((status = 200, description = "The branch", body = BranchInfo)),
+    responses((status = 200, description = "The branch", body = BranchInfo), Away),
 )]
-async fn branch(State(database): State<Database>) -> Json<BranchInfo> {
-    let (credential, number) = database.numbered_credential();
-    Json(BranchInfo::new(&credential, number))
+async fn branch(State(database): State<Database>) -> Result<Json<BranchInfo>, Error> {
+    let (credential, number) = database.numbered_credential()?;
+    Ok(Json(BranchInfo::new(&credential, number)))
 }

@@ -3,11 +3,14 @@
 
 use crate::config::Environment;
 use chrono::{DateTime, Utc};
+use lakebase_api::EndpointName;
 use lakebase_proto::v1;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
 use utoipa::ToSchema;
 
 /// A login to one database, and what is known of the branch behind it.
@@ -15,6 +18,8 @@ use utoipa::ToSchema;
 pub struct Credential {
     /// Holds the password; its own `Debug` would show it, so this type writes its own.
     login: PgConnectOptions,
+    /// Where the tables are; `None`: where PostgreSQL puts them.
+    schema: Option<Schema>,
     /// The password once more, for the options do not tell theirs; `None` from the environment.
     password: Option<SecretString>,
     /// Resource name of the endpoint; `None` from the environment.
@@ -30,7 +35,7 @@ pub struct Credential {
 pub struct Branch {
     /// The name in its project, as in `jane-main`.
     pub name: String,
-    /// Tells apart two branches that bore the same name one after the other.
+    /// Tells apart two branches that bore the same name one after the other; empty when nobody said.
     pub uid: String,
     /// The name of the branch it was forked from.
     pub source: Option<String>,
@@ -52,6 +57,45 @@ pub enum Ownership {
     None,
 }
 
+/// How to log in to an endpoint of the workspace.
+pub(crate) struct Login<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) database: &'a str,
+    pub(crate) user: &'a str,
+    pub(crate) password: SecretString,
+    pub(crate) ssl_mode: PgSslMode,
+    pub(crate) ssl_root_cert: Option<&'a Path>,
+    pub(crate) schema: Option<&'a Schema>,
+}
+
+/// The name of a schema that needs no quotes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schema(String);
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for Schema {
+    type Err = Malformed;
+
+    fn from_str(name: &str) -> Result<Self, Malformed> {
+        let plain = name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let known = name.len() < 64
+            && !name.starts_with("pg_")
+            && !name.starts_with(|first: char| first.is_ascii_digit());
+        if name.is_empty() || !plain || !known {
+            return Err(Malformed::Part("a schema is lower-case letters, digits and `_`"));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
 /// Why a credential cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
@@ -67,6 +111,11 @@ impl Credential {
     /// How to connect. Carries the password: never log it.
     pub fn login(&self) -> &PgConnectOptions {
         &self.login
+    }
+
+    /// A schema that must be there before there can be tables.
+    pub(crate) fn schema(&self) -> Option<&Schema> {
+        self.schema.as_ref()
     }
 
     /// The host name or address.
@@ -100,6 +149,37 @@ impl Credential {
         )
     }
 
+    /// Puts together what a workspace said.
+    pub(crate) fn of_endpoint(login: Login<'_>, endpoint: &EndpointName, expires_at: DateTime<Utc>) -> Self {
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .host(login.host)
+            .port(login.port)
+            .database(login.database)
+            .username(login.user)
+            .password(login.password.expose_secret())
+            .ssl_mode(login.ssl_mode);
+        if let Some(path) = login.ssl_root_cert {
+            options = options.ssl_root_cert(path);
+        }
+        if let Some(schema) = login.schema {
+            options = options.options([("search_path", schema)]);
+        }
+        Self {
+            login: named(options),
+            schema: login.schema.cloned(),
+            password: Some(login.password),
+            endpoint: Some(endpoint.to_string()),
+            expires_at: Some(expires_at),
+            branch: Some(Branch {
+                name: endpoint.branch().id().to_owned(),
+                uid: String::new(),
+                source: None,
+                expires_at: None,
+                ownership: Ownership::None,
+            }),
+        }
+    }
+
     /// Reads the environment's variables; `None` if they name no database.
     ///
     /// # Errors
@@ -112,6 +192,7 @@ impl Credential {
         };
         Ok(Some(Self {
             login: named(login),
+            schema: None,
             password: None,
             endpoint: None,
             expires_at: None,
@@ -155,6 +236,7 @@ impl TryFrom<v1::Credential> for Credential {
         }
         Ok(Self {
             login: named(login),
+            schema: None,
             password: Some(message.password.into()),
             endpoint: Some(message.endpoint).filter(|name| !name.is_empty()),
             expires_at: message
@@ -199,6 +281,17 @@ fn ssl_mode(asked: &str, has_root_cert: bool) -> Result<PgSslMode, Malformed> {
         ("disable", false) => Ok(PgSslMode::Disable),
         ("" | "allow" | "prefer" | "require", false) => Ok(PgSslMode::Require),
         _ => Err(Malformed::Part("unknown sslmode")),
+    }
+}
+
+/// The same for an endpoint of the workspace, to which a token is never sent in clear.
+pub(crate) fn ssl_mode_of_workspace(
+    asked: Option<&str>,
+    has_root_cert: bool,
+) -> Result<PgSslMode, Malformed> {
+    match asked {
+        Some("disable" | "allow" | "prefer") | None => ssl_mode("require", has_root_cert),
+        Some(asked) => ssl_mode(asked, has_root_cert),
     }
 }
 
@@ -351,6 +444,23 @@ mod tests {
         }
         assert_eq!(mode("verify-full", false), "VerifyFull");
         assert_eq!(mode("disable", false), "Disable");
+    }
+
+    #[test]
+    fn a_schema_is_a_name_that_needs_no_quotes() {
+        assert!("store_2".parse::<Schema>().is_ok());
+        for wrong in [
+            "",
+            "Store",
+            "a b",
+            "2nd",
+            "pg_mine",
+            "a;b",
+            "a\"",
+            &"a".repeat(64),
+        ] {
+            assert!(wrong.parse::<Schema>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

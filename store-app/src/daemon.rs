@@ -154,7 +154,7 @@ impl Daemon {
     pub(crate) async fn follow(
         self,
         updates: Updates,
-        credentials: watch::Sender<Arc<Credential>>,
+        credentials: watch::Sender<Option<Arc<Credential>>>,
         stop: CancellationToken,
     ) {
         stop.run_until_cancelled(self.follow_for_ever(updates, &credentials))
@@ -162,7 +162,7 @@ impl Daemon {
         debug!("stopped following lakebased");
     }
 
-    async fn follow_for_ever(&self, updates: Updates, credentials: &watch::Sender<Arc<Credential>>) {
+    async fn follow_for_ever(&self, updates: Updates, credentials: &watch::Sender<Option<Arc<Credential>>>) {
         let mut stream = Some(updates);
         let mut pause = FIRST_PAUSE;
         loop {
@@ -187,7 +187,10 @@ impl Daemon {
 }
 
 /// Publishes what comes in until the stream breaks. Returns whether anything came, and why it broke.
-async fn relay(mut updates: Updates, credentials: &watch::Sender<Arc<Credential>>) -> (bool, DaemonError) {
+async fn relay(
+    mut updates: Updates,
+    credentials: &watch::Sender<Option<Arc<Credential>>>,
+) -> (bool, DaemonError) {
     let mut relayed = false;
     loop {
         match updates.message().await {
@@ -201,11 +204,11 @@ async fn relay(mut updates: Updates, credentials: &watch::Sender<Arc<Credential>
     }
 }
 
-fn publish(message: v1::Credential, credentials: &watch::Sender<Arc<Credential>>) {
+fn publish(message: v1::Credential, credentials: &watch::Sender<Option<Arc<Credential>>>) {
     match Credential::try_from(message) {
         Ok(credential) => {
             info!(?credential, "new credential");
-            credentials.send_replace(Arc::new(credential));
+            credentials.send_replace(Some(Arc::new(credential)));
         }
         Err(error) => warn!(%error, "cannot use what lakebased said; going on with the last credential"),
     }

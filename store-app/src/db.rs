@@ -1,16 +1,17 @@
 //! The pool that follows the credential. A new password goes into the pool at hand; another branch gets a pool of its own,
 //! and is migrated before it serves. Knows no table of the shop.
 
-use crate::credential::Credential;
+use crate::credential::{Credential, Schema};
 use crate::error::{Error, chain};
+use crate::source::News;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool, Postgres};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -44,6 +45,14 @@ pub enum MigrationError {
         directory: PathBuf,
         /// The reason; nothing when there is simply none.
         source: Option<MigrateError>,
+    },
+    /// It was reached, and there is no place for tables.
+    #[error("cannot make schema `{schema}`")]
+    Schema {
+        /// Which.
+        schema: String,
+        /// The reason.
+        source: sqlx::Error,
     },
     /// It was reached, and a migration failed.
     #[error("cannot migrate database")]
@@ -79,7 +88,8 @@ pub(crate) async fn migrations_in(directory: PathBuf) -> Result<Migrator, Migrat
 ///
 /// # Cancel safety
 /// Runs on a connection of its own, not one of a pool: dropping it gives back the migrator's lock with the connection.
-pub(crate) async fn migrate(login: &PgConnectOptions, migrations: &Migrator) -> Result<(), MigrationError> {
+pub(crate) async fn migrate(credential: &Credential, migrations: &Migrator) -> Result<(), MigrationError> {
+    let login = credential.login();
     let run = async {
         let mut connection =
             PgConnection::connect_with(login)
@@ -88,6 +98,9 @@ pub(crate) async fn migrate(login: &PgConnectOptions, migrations: &Migrator) -> 
                     host: login.get_host().to_owned(),
                     source,
                 })?;
+        if let Some(schema) = credential.schema() {
+            make_schema(schema, &mut connection).await?;
+        }
         // `run` is the same, but its future is not `Send` enough for a spawned task.
         migrations.run_direct(None, &mut connection, false).await?;
         if let Err(error) = connection.close().await {
@@ -100,10 +113,21 @@ pub(crate) async fn migrate(login: &PgConnectOptions, migrations: &Migrator) -> 
         .unwrap_or(Err(MigrationError::TimedOut(MIGRATION_PATIENCE)))
 }
 
+async fn make_schema(schema: &Schema, connection: &mut PgConnection) -> Result<(), MigrationError> {
+    let sql = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
+    let made = sqlx::query(AssertSqlSafe(sql)).execute(connection).await;
+    made.map(|_| ()).map_err(|source| MigrationError::Schema {
+        schema: schema.to_string(),
+        source,
+    })
+}
+
 /// A handle to the database of this worktree, whichever that is now.
 #[derive(Debug, Clone)]
 pub struct Database {
-    serving: watch::Receiver<Serving>,
+    serving: watch::Receiver<Option<Serving>>,
+    trouble: watch::Receiver<Option<String>>,
+    refused: Arc<Notify>,
 }
 
 #[derive(Debug, Clone)]
@@ -124,10 +148,11 @@ enum Phase {
 }
 
 impl Serving {
-    fn new(credential: Arc<Credential>, number: u64) -> Self {
+    fn new(credential: Arc<Credential>, number: u64, connection_life: Duration) -> Self {
         let pool = PgPoolOptions::new()
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(PATIENCE)
+            .max_lifetime(connection_life)
             // A compute that was suspended has hung up on idle connections: find out before a request does.
             .test_before_acquire(true)
             .connect_lazy_with(credential.login().clone());
@@ -138,18 +163,35 @@ impl Serving {
             phase: Phase::Preparing,
         }
     }
+
+    fn is_ready(&self) -> bool {
+        self.phase == Phase::Ready
+    }
 }
 
 impl Database {
-    /// Returns the credential that is in use now.
-    pub fn credential(&self) -> Arc<Credential> {
-        self.numbered_credential().0
+    /// Returns the credential that is in use now, if there is one yet.
+    pub fn credential(&self) -> Option<Arc<Credential>> {
+        let serving = self.serving.borrow();
+        serving.as_ref().map(|serving| Arc::clone(&serving.credential))
     }
 
     /// The same, and which one it is since the store began: the first has the number 1.
-    pub(crate) fn numbered_credential(&self) -> (Arc<Credential>, u64) {
-        let serving = self.serving.borrow();
-        (Arc::clone(&serving.credential), serving.number)
+    ///
+    /// # Errors
+    /// An error that says what is waited for, when there is none yet.
+    pub(crate) fn numbered_credential(&self) -> Result<(Arc<Credential>, u64), Error> {
+        let found = self
+            .serving
+            .borrow()
+            .as_ref()
+            .map(|serving| (Arc::clone(&serving.credential), serving.number));
+        found.ok_or_else(|| self.away(None))
+    }
+
+    /// Returns what keeps the credential from being renewed, if something does.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
     }
 
     /// Returns a connection, and the credential of the database it leads to. Waits while a branch is being prepared or a
@@ -180,11 +222,15 @@ impl Database {
     ) -> Result<(PoolConnection<Postgres>, Arc<Credential>), Error> {
         let mut serving = self.serving.clone();
         loop {
-            let Serving { pool, credential, .. } = serving
-                .wait_for(|serving| serving.phase == Phase::Ready)
-                .await
+            let ready = serving
+                .wait_for(|serving| serving.as_ref().is_some_and(Serving::is_ready))
+                .await;
+            let ready = ready
                 .map_err(|_| Error::Away("the store is ending".to_owned()))?
                 .clone();
+            let Some(Serving { pool, credential, .. }) = ready else {
+                continue;
+            };
             let acquired = tokio::select! {
                 acquired = pool.acquire() => acquired,
                 // Another password or another branch: no use in waiting on this one.
@@ -195,7 +241,10 @@ impl Database {
                 // The branch was switched meanwhile.
                 Err(sqlx::Error::PoolClosed) => {}
                 // The password has just been replaced; the new one is on its way.
-                Err(error) if is_refused_login(&error) => *refusal = Some(error.to_string()),
+                Err(error) if is_refused_login(&error) => {
+                    self.refused.notify_one();
+                    *refusal = Some(error.to_string());
+                }
                 Err(error) => return Err(error.into()),
             }
             serving
@@ -206,11 +255,21 @@ impl Database {
     }
 
     fn away(&self, refusal: Option<String>) -> Error {
-        Error::Away(match (&self.serving.borrow().phase, refusal) {
-            (Phase::Preparing, _) => "the branch is being prepared".to_owned(),
-            (Phase::Failing(why), _) => why.clone(),
-            (Phase::Ready, Some(refusal)) => refusal,
-            (Phase::Ready, None) => "the database does not answer".to_owned(),
+        let phase = self
+            .serving
+            .borrow()
+            .as_ref()
+            .map(|serving| serving.phase.clone());
+        let why = match (phase, refusal) {
+            (None, _) => "no credential yet".to_owned(),
+            (Some(Phase::Preparing), _) => "the branch is being prepared".to_owned(),
+            (Some(Phase::Failing(why)), _) => why,
+            (Some(Phase::Ready), Some(refusal)) => refusal,
+            (Some(Phase::Ready), None) => "the database does not answer".to_owned(),
+        };
+        Error::Away(match self.trouble() {
+            Some(trouble) => format!("{why}; {trouble}"),
+            None => why,
         })
     }
 }
@@ -226,21 +285,34 @@ fn is_refused_login(error: &sqlx::Error) -> bool {
 /// The task behind [`Database`]: follows the credential.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    serving: watch::Sender<Serving>,
-    credentials: watch::Receiver<Arc<Credential>>,
+    serving: watch::Sender<Option<Serving>>,
+    credentials: watch::Receiver<Option<Arc<Credential>>>,
+    refused: Arc<Notify>,
+    connection_life: Duration,
     retired: TaskTracker,
 }
 
-/// Returns a handle to the database of the newest credential, and the task that keeps it so.
-pub(crate) fn open(mut credentials: watch::Receiver<Arc<Credential>>) -> (Database, Keeper) {
-    let first = Arc::clone(&credentials.borrow_and_update());
-    let serving = watch::Sender::new(Serving::new(first, 1));
+/// Returns a handle to the database of the newest credential, and the task that keeps it so. A connection is used for no
+/// longer than `connection_life`.
+pub(crate) fn open(news: News, connection_life: Duration) -> (Database, Keeper) {
+    let News {
+        mut credentials,
+        trouble,
+        refused,
+    } = news;
+    let first = credentials.borrow_and_update().clone();
+    let serving = first.map(|first| Serving::new(first, 1, connection_life));
+    let serving = watch::Sender::new(serving);
     let database = Database {
         serving: serving.subscribe(),
+        trouble,
+        refused: Arc::clone(&refused),
     };
     let keeper = Keeper {
         serving,
         credentials,
+        refused,
+        connection_life,
         retired: TaskTracker::new(),
     };
     (database, keeper)
@@ -250,8 +322,10 @@ impl Keeper {
     /// Follows the credential until `stop`, then closes every connection.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         stop.run_until_cancelled(self.follow()).await;
-        let last = self.serving.borrow().pool.clone();
-        last.close().await;
+        let last = self.serving.borrow().as_ref().map(|serving| serving.pool.clone());
+        if let Some(last) = last {
+            last.close().await;
+        }
         self.retired.close();
         self.retired.wait().await;
     }
@@ -261,57 +335,71 @@ impl Keeper {
             // A new credential ends an attempt to prepare: it may be for another branch, or mend what failed.
             let credential = tokio::select! {
                 credential = next(&mut self.credentials) => credential,
-                () = prepare(&self.serving) => next(&mut self.credentials).await,
+                () = prepare(&self.serving, &self.refused) => next(&mut self.credentials).await,
             };
-            self.take_up(credential);
+            self.take_up(&credential);
         }
     }
 
-    fn take_up(&self, credential: Arc<Credential>) {
-        let (same, number) = {
-            let serving = self.serving.borrow();
-            let repeated = serving.credential.same_login(&credential);
-            (
-                serving.credential.same_database(&credential),
-                serving.number + u64::from(!repeated),
-            )
-        };
-        if same {
-            self.serving.send_modify(|serving| {
-                serving.pool.set_connect_options(credential.login().clone());
-                serving.credential = credential;
-                serving.number = number;
-            });
-        } else {
-            info!(?credential, "another database serves from now on");
-            let left = self.serving.send_replace(Serving::new(credential, number));
+    fn take_up(&self, credential: &Arc<Credential>) {
+        let new = |number| Some(Serving::new(Arc::clone(credential), number, self.connection_life));
+        let mut left = None;
+        self.serving.send_modify(|serving| match serving {
+            None => *serving = new(1),
+            Some(now) => {
+                now.number += u64::from(!now.credential.same_login(credential));
+                if now.credential.same_database(credential) {
+                    now.pool.set_connect_options(credential.login().clone());
+                    now.credential = Arc::clone(credential);
+                } else {
+                    info!(?credential, "another database serves from now on");
+                    let number = now.number;
+                    left = std::mem::replace(serving, new(number));
+                }
+            }
+        });
+        if let Some(left) = left {
             self.retired.spawn(retire(left.pool));
         }
     }
 }
 
 /// Waits for the next credential; for ever when there will be none.
-async fn next(credentials: &mut watch::Receiver<Arc<Credential>>) -> Arc<Credential> {
-    if credentials.changed().await.is_err() {
-        std::future::pending::<()>().await;
+async fn next(credentials: &mut watch::Receiver<Option<Arc<Credential>>>) -> Arc<Credential> {
+    loop {
+        if credentials.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        if let Some(credential) = credentials.borrow_and_update().clone() {
+            return credential;
+        }
     }
-    Arc::clone(&credentials.borrow_and_update())
 }
 
-/// Migrates the database until that works, unless it has been done.
-async fn prepare(serving: &watch::Sender<Serving>) {
+/// Migrates the database until that works, unless it has been done or there is none yet.
+async fn prepare(serving: &watch::Sender<Option<Serving>>, refused: &Notify) {
     let mut pause = FIRST_PAUSE;
-    let now = || serving.borrow().clone();
-    while now().phase != Phase::Ready {
-        match migrate(now().credential.login(), &migrations()).await {
+    let unprepared = || serving.borrow().clone().filter(|serving| !serving.is_ready());
+    let enter = |phase| {
+        serving.send_modify(|serving| {
+            if let Some(serving) = serving {
+                serving.phase = phase;
+            }
+        });
+    };
+    while let Some(Serving { credential, .. }) = unprepared() {
+        match migrate(&credential, &migrations()).await {
             Ok(()) => {
                 info!("the database is ready");
-                serving.send_modify(|serving| serving.phase = Phase::Ready);
+                enter(Phase::Ready);
             }
             Err(error) => {
                 let why = chain(&error);
                 warn!(error = why, "cannot prepare the database; trying again");
-                serving.send_modify(|serving| serving.phase = Phase::Failing(why));
+                enter(Phase::Failing(why));
+                if matches!(&error, MigrationError::Connect { source, .. } if is_refused_login(source)) {
+                    refused.notify_one();
+                }
                 sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -35,6 +35,12 @@ pub enum Error {
     /// The database cannot be had now; the same request may work in a moment.
     #[error("database away: {0}")]
     Away(String),
+    /// The workspace cannot be asked now; the same request may work in a moment.
+    #[error("workspace away: {0}")]
+    Workspace(String),
+    /// The workspace does not know the person who asks, or the app may not ask for them.
+    #[error("the workspace does not accept the forwarded access token")]
+    NotSignedIn,
     /// The answer took too long.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
@@ -49,7 +55,8 @@ impl Error {
             Self::Absent { .. } | Self::NoRoute => (StatusCode::NOT_FOUND, "not_found"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid_argument"),
-            Self::Away(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Away(_) | Self::Workspace(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::NotSignedIn => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::TimedOut(_) => (StatusCode::SERVICE_UNAVAILABLE, "timed_out"),
             Self::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         }
@@ -64,8 +71,10 @@ impl Error {
     pub(crate) fn log(&self) {
         match self {
             Self::Internal(source) => error!(?source, "request failed"),
-            Self::Away(_) | Self::TimedOut(_) => warn!(error = %self, "request failed"),
-            Self::Absent { .. } | Self::NoRoute | Self::Method | Self::Invalid(_) => {}
+            Self::Away(_) | Self::Workspace(_) | Self::TimedOut(_) => {
+                warn!(error = %self, "request failed");
+            }
+            Self::Absent { .. } | Self::NoRoute | Self::Method | Self::Invalid(_) | Self::NotSignedIn => {}
         }
     }
 }
@@ -128,7 +137,8 @@ struct Problem {
 /// What every failed request gets.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ErrorDocument {
-    /// For programs: `not_found`, `invalid_argument`, `unavailable`, `timed_out`, `method_not_allowed`, `internal`.
+    /// For programs: `not_found`, `invalid_argument`, `unavailable`, `timed_out`, `unauthenticated`,
+    /// `method_not_allowed`, `internal`.
     #[schema(example = "not_found")]
     code: &'static str,
     /// For people.
@@ -149,6 +159,12 @@ pub(crate) struct NoSuchThing(ErrorDocument);
 #[expect(dead_code, reason = "only its description is used")]
 pub(crate) struct Refused(ErrorDocument);
 
+/// The workspace does not accept the access token that came with the request.
+#[derive(IntoResponses)]
+#[response(status = 401)]
+#[expect(dead_code, reason = "only its description is used")]
+pub(crate) struct NotSignedIn(ErrorDocument);
+
 /// The database is away; the same request may work in a moment.
 #[derive(IntoResponses)]
 #[response(status = 503)]
@@ -160,7 +176,7 @@ impl IntoResponse for Error {
         self.log();
         let (status, code) = self.status_and_code();
         let mut response = status.into_response();
-        if matches!(self, Self::Away(_)) {
+        if matches!(self, Self::Away(_) | Self::Workspace(_)) {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

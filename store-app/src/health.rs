@@ -19,6 +19,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, Serialize, ToSchema)]
 struct Health {
     status: &'static str,
+    /// What goes wrong without doing harm yet, as a credential that cannot be renewed before it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
 }
 
 /// Which program answers.
@@ -62,7 +65,10 @@ async fn version() -> Json<Version> {
     responses((status = 200, description = "It lives", body = Health)),
 )]
 async fn live() -> Json<Health> {
-    Json(Health { status: "live" })
+    Json(Health {
+        status: "live",
+        trouble: None,
+    })
 }
 
 /// Whether the database answers.
@@ -79,5 +85,8 @@ async fn ready(State(database): State<Database>) -> Result<Json<Health>, Error> 
     timeout(PATIENCE, query)
         .await
         .map_err(|_| Error::Away(format!("no answer to a query within {PATIENCE:?}")))??;
-    Ok(Json(Health { status: "ready" }))
+    Ok(Json(Health {
+        status: "ready",
+        trouble: database.trouble(),
+    }))
 }

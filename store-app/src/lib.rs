@@ -2,12 +2,13 @@
 //!
 //! | task | eats | emits | ends when |
 //! |---|---|---|---|
-//! | `source` follower | the daemon's `WatchCredential` | the newest credential | stop |
+//! | `source` follower | the daemon's `WatchCredential`, or the workspace's answers | the newest credential, and what is wrong | stop |
 //! | `db` keeper | the newest credential | the pool in use, migrated | the server has drained |
 //! | server | requests | answers from the pool in use | stop, and the last answer is given |
 //!
 //! Invariants: no answer comes from another branch than the newest one that is ready; a daemon that goes away changes
-//! nothing; a password is in the pool's options and nowhere else.
+//! nothing, and a workspace that goes away nothing before the last password ends; a password or token is in no log, no answer
+//! and no argument.
 
 mod branch;
 mod catalog;
@@ -22,16 +23,18 @@ mod page;
 mod source;
 mod ui;
 mod user;
+mod workspace;
 
 pub use daemon::DaemonError;
 pub use db::{Database, MigrationError, migrations};
 pub use openapi::document as openapi;
 pub use source::NoCredential;
+pub use workspace::{MintError, Unusable};
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use config::{Serve, Source};
 use error::Error;
 use std::io;
@@ -47,6 +50,7 @@ use tower_http::compression::CompressionLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
 use tracing::{info, warn};
+use user::People;
 
 /// How long a request may take as a whole.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
@@ -102,13 +106,13 @@ pub async fn serve(
         return Ok(());
     };
     let feed = feed?;
-    let (database, keeper) = db::open(feed.credentials());
+    let (database, keeper) = db::open(feed.news(), config.connection_life);
     let (tasks, drained) = (TaskTracker::new(), CancellationToken::new());
     tasks.spawn(feed.run(stop.clone()));
     tasks.spawn(keeper.run(drained.clone()));
     announce(addr);
     info!(%addr, "listening");
-    answer(listener, app(database), &stop).await;
+    answer(listener, app(database, People::of(config.people)), &stop).await;
     drained.cancel();
     tasks.close();
     if timeout(DRAIN, tasks.wait()).await.is_err() {
@@ -133,8 +137,8 @@ pub async fn migrate(
             None => migrations(),
         };
         let feed = source::open(source).await?;
-        let credential = feed.credentials().borrow().clone();
-        db::migrate(credential.login(), &migrations).await?;
+        let credential = feed.once().await?;
+        db::migrate(&credential, &migrations).await?;
         info!("the database is up to date");
         Ok(())
     };
@@ -142,7 +146,7 @@ pub async fn migrate(
 }
 
 /// Returns the whole store as a service.
-fn app(database: Database) -> Router {
+fn app(database: Database, people: People) -> Router {
     openapi::router()
         .merge(ui::router())
         .method_not_allowed_fallback(async || Error::Method)
@@ -153,6 +157,7 @@ fn app(database: Database) -> Router {
         .layer(TraceLayer::new_for_http().make_span_with(span))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(Extension(people))
         .with_state(database)
 }
 

@@ -21,12 +21,12 @@ pub(crate) async fn page(State(database): State<Database>) -> Response {
     let (status, html) = match fetch_shop(&database).await {
         Ok((credential, categories, products)) => {
             let body = format!("{}{}", Hero(&categories), Shelf(&products));
-            (StatusCode::OK, document(&credential, &body))
+            (StatusCode::OK, document(Some(&credential), &body))
         }
         Err(error) => {
             error.log();
             let body = Closed(&error.to_string()).to_string();
-            (error.status(), document(&database.credential(), &body))
+            (error.status(), document(database.credential().as_deref(), &body))
         }
     };
     let headers = [
@@ -45,7 +45,7 @@ async fn fetch_shop(database: &Database) -> Result<Shop, Error> {
     Ok((credential, categories, products))
 }
 
-fn document(credential: &Credential, body: &str) -> String {
+fn document(credential: Option<&Credential>, body: &str) -> String {
     let badge = Badge(credential);
     format!(
         "<!doctype html>
@@ -100,12 +100,15 @@ impl Display for Text<'_> {
 }
 
 /// Says which branch serves.
-struct Badge<'a>(&'a Credential);
+struct Badge<'a>(Option<&'a Credential>);
 
 impl Display for Badge<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = Text(self.0.host());
-        match &self.0.branch {
+        let Some(credential) = self.0 else {
+            return f.write_str("<p class=\"badge\"><b>no database yet</b></p>");
+        };
+        let host = Text(credential.host());
+        match &credential.branch {
             Some(branch) => write!(
                 f,
                 "<p class=\"badge\" title=\"{host}\"><b id=\"branch\">{}</b><span>{}</span></p>",

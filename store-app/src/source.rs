@@ -1,22 +1,30 @@
-//! Where the credential comes from: the daemon, else the environment. Decides the order and nothing more.
+//! Where the credential comes from: the daemon, else the workspace of a deployed app, else the environment. Decides the
+//! order and nothing more.
 
 use crate::config::Source;
 use crate::credential::{Credential, Malformed};
 use crate::daemon::{Daemon, DaemonError, Updates};
+use crate::workspace::{MintError, Unusable, Workspace};
 use lakebase_proto::SocketPathError;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 /// Why there is no credential.
 #[derive(Debug, thiserror::Error)]
 pub enum NoCredential {
-    /// Neither source has one.
+    /// No source has one.
     #[error("cannot find a database: lakebased gave none, and the environment names none")]
     Nowhere(#[source] DaemonError),
+    /// The environment names a database of a workspace in a way that cannot be understood.
+    #[error(transparent)]
+    Workspace(#[from] Unusable),
+    /// The workspace gave none.
+    #[error("cannot get a credential from the workspace")]
+    Refused(#[source] MintError),
     /// The environment names a database in a way that cannot be understood.
     #[error("cannot use the environment")]
     Environment(#[source] Malformed),
@@ -27,7 +35,40 @@ impl NoCredential {
     pub fn fix(&self) -> String {
         match self {
             Self::Nowhere(daemon) => format!("{}, or set DATABASE_URL", daemon.fix()),
+            Self::Workspace(unusable) => unusable.fix(),
+            Self::Refused(_) => {
+                "check the rights of the app's service principal on the Lakebase project".to_owned()
+            }
             Self::Environment(_) => "correct DATABASE_URL or the PG* variables".to_owned(),
+        }
+    }
+}
+
+/// What those who use the credential see of its source, and tell it.
+#[derive(Debug, Clone)]
+pub(crate) struct News {
+    /// The newest credential; `None` until there is one.
+    pub(crate) credentials: watch::Receiver<Option<Arc<Credential>>>,
+    /// What keeps the source from a newer one, in words for people.
+    pub(crate) trouble: watch::Receiver<Option<String>>,
+    /// To be woken when the database refuses the newest one.
+    pub(crate) refused: Arc<Notify>,
+}
+
+/// The source's side of [`News`].
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) credentials: watch::Sender<Option<Arc<Credential>>>,
+    pub(crate) trouble: watch::Sender<Option<String>>,
+    pub(crate) refused: Arc<Notify>,
+}
+
+impl Desk {
+    fn new(first: Option<Credential>) -> Self {
+        Self {
+            credentials: watch::Sender::new(first.map(Arc::new)),
+            trouble: watch::Sender::new(None),
+            refused: Arc::default(),
         }
     }
 }
@@ -35,43 +76,77 @@ impl NoCredential {
 /// A credential that changes.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    credentials: watch::Sender<Arc<Credential>>,
-    daemon: Option<(Daemon, Updates)>,
+    desk: Desk,
+    giver: Giver,
+}
+
+#[derive(Debug)]
+enum Giver {
+    Daemon(Daemon, Updates),
+    Workspace(Workspace),
+    Environment,
 }
 
 impl Feed {
     /// Returns the newest credential, now and whenever it changes.
-    pub(crate) fn credentials(&self) -> watch::Receiver<Arc<Credential>> {
-        self.credentials.subscribe()
+    pub(crate) fn news(&self) -> News {
+        News {
+            credentials: self.desk.credentials.subscribe(),
+            trouble: self.desk.trouble.subscribe(),
+            refused: Arc::clone(&self.desk.refused),
+        }
+    }
+
+    /// Returns a credential for one use.
+    ///
+    /// # Errors
+    /// [`NoCredential::Refused`] when the workspace gives none; the other sources have given theirs.
+    pub(crate) async fn once(&self) -> Result<Arc<Credential>, NoCredential> {
+        let known = self.desk.credentials.borrow().clone();
+        match (known, &self.giver) {
+            (None, Giver::Workspace(workspace)) => {
+                let minted = workspace.mint().await.map_err(NoCredential::Refused)?;
+                Ok(Arc::new(minted.credential))
+            }
+            (known, _) => Ok(known.expect("the daemon and the environment give theirs at once")),
+        }
     }
 
     /// Keeps the credential up to date until `stop`. One from the environment never changes: a store that began without
     /// the daemon does not move to another database when the daemon appears.
     pub(crate) async fn run(self, stop: CancellationToken) {
-        match self.daemon {
-            Some((daemon, updates)) => daemon.follow(updates, self.credentials, stop).await,
-            None => stop.cancelled().await,
+        match self.giver {
+            Giver::Daemon(daemon, updates) => daemon.follow(updates, self.desk.credentials, stop).await,
+            Giver::Workspace(workspace) => {
+                stop.run_until_cancelled(workspace.follow(&self.desk)).await;
+            }
+            Giver::Environment => stop.cancelled().await,
         }
     }
 }
 
-/// Finds the first credential.
+/// Finds the source, and its first credential unless that takes the workspace: a deployed app answers before that.
 ///
 /// # Errors
-/// [`NoCredential`] when neither the daemon nor the environment has one.
+/// [`NoCredential`] when no source has one.
 pub(crate) async fn open(source: Source) -> Result<Feed, NoCredential> {
     let unanswered = match ask_daemon(source.socket, source.worktree, source.daemon_wait).await {
         Ok((credential, daemon, updates)) => {
             info!(?credential, "connected through lakebased");
-            return Ok(feed(credential, Some((daemon, updates))));
+            return Ok(feed(Some(credential), Giver::Daemon(daemon, updates)));
         }
         Err(error) => error,
     };
+    if let Some(oauth) = source.oauth {
+        let workspace = Workspace::new(oauth)?;
+        info!(?workspace, "signing in to the workspace");
+        return Ok(feed(None, Giver::Workspace(workspace)));
+    }
     info!(error = %unanswered, "looking at the environment instead");
     let found = Credential::from_environment(&source.environment).map_err(NoCredential::Environment)?;
     let credential = found.ok_or(NoCredential::Nowhere(unanswered))?;
     info!(?credential, "found in the environment");
-    Ok(feed(credential, None))
+    Ok(feed(Some(credential), Giver::Environment))
 }
 
 async fn ask_daemon(
@@ -90,9 +165,9 @@ async fn ask_daemon(
     Ok((credential, daemon, updates))
 }
 
-fn feed(credential: Credential, daemon: Option<(Daemon, Updates)>) -> Feed {
+fn feed(first: Option<Credential>, giver: Giver) -> Feed {
     Feed {
-        credentials: watch::Sender::new(Arc::new(credential)),
-        daemon,
+        desk: Desk::new(first),
+        giver,
     }
 }

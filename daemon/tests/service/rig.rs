@@ -44,6 +44,7 @@ impl Rig {
         let config = Config {
             data_dir: world.path("local"),
             api_addr: ([127, 0, 0, 1], 0).into(),
+            public_url: None,
             user_name: "jane.doe@example.com".into(),
             pg_bindir: None,
             limits: Limits {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
@@ -22,8 +21,6 @@ use crate::control::Control;
 use crate::error::ApiError;
 use crate::token::Validity;
 
-const TOKEN_LIFE: Duration = Duration::from_hours(1);
-
 pub(super) fn router() -> Router<Arc<Control>> {
     Router::new()
         .route("/.well-known/databricks-config", get(config))
@@ -33,14 +30,14 @@ pub(super) fn router() -> Router<Arc<Control>> {
 
 async fn config(State(control): Shared) -> Answer<Value> {
     Ok(Json(json!({
-        "oidc_endpoint": format!("{}/oidc", control.api_url),
+        "oidc_endpoint": format!("{}/oidc", control.public_url),
         "workspace_id": control.workspace_id,
         "host_type": "workspace",
     })))
 }
 
 async fn server(State(control): Shared) -> Answer<Value> {
-    let issuer = format!("{}/oidc", control.api_url);
+    let issuer = format!("{}/oidc", control.public_url);
     Ok(Json(json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/v1/authorize"),
@@ -65,15 +62,16 @@ async fn token(State(control): Shared, headers: HeaderMap, body: Bytes) -> Respo
         return refuse(StatusCode::UNAUTHORIZED, "invalid_client");
     }
     let now = control.clock.now();
+    let life = control.limits.access_token_life;
     let validity = Validity {
         from: now,
-        until: now + TOKEN_LIFE,
+        until: now + life,
     };
     match control.signer.api_token(control.identity.client().0, validity) {
         Ok(token) => Json(json!({
             "access_token": token.expose_secret(),
             "token_type": "Bearer",
-            "expires_in": TOKEN_LIFE.as_secs(),
+            "expires_in": life.as_secs(),
             "scope": "all-apis",
         }))
         .into_response(),

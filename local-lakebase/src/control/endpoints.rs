@@ -96,7 +96,7 @@ impl Control {
     ) -> Result<DatabaseCredential, ApiError> {
         let (branch, endpoint) = self.endpoint_record(&request.endpoint).await?;
         let now = self.clock.now();
-        let expire_time = credential::expire_time(request.ttl, request.expire_time, now)?;
+        let expire_time = credential::expire_time(request.ttl, request.expire_time, now, &self.limits)?;
         let validity = Validity {
             from: now,
             until: expire_time,

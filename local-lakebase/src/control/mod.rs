@@ -63,6 +63,8 @@ pub(crate) struct Control {
     pub(crate) workspace_id: String,
     /// Where the API is served.
     pub(crate) api_url: String,
+    /// Where clients find it.
+    pub(crate) public_url: String,
     pub(crate) running: Running,
 }
 

@@ -34,6 +34,10 @@ pub struct Limits {
     pub own_addresses: bool,
     /// How many of a hundred requests fail on purpose.
     pub failing_percent: u8,
+    /// How long an access token of the API lives.
+    pub access_token_life: std::time::Duration,
+    /// How long the password of a database lives when nobody asks for another time.
+    pub credential_life: std::time::Duration,
 }
 
 impl Default for Limits {
@@ -49,6 +53,8 @@ impl Default for Limits {
             running_computes: 20,
             own_addresses: cfg!(target_os = "linux"),
             failing_percent: 0,
+            access_token_life: std::time::Duration::from_hours(1),
+            credential_life: std::time::Duration::from_hours(1),
         }
     }
 }

@@ -191,6 +191,7 @@ fn config(dir: &TempDir, limits: &Limits) -> Config {
     Config {
         data_dir: dir.path().join("local"),
         api_addr: ([127, 0, 0, 1], 0).into(),
+        public_url: None,
         user_name: USER.to_owned(),
         pg_bindir: None,
         limits: limits.clone(),

@@ -387,6 +387,8 @@ async fn a_repository_nobody_registered_is_refused_at_once() {
     ));
     let config = Serve {
         addr: "127.0.0.1:0".parse().expect("an address"),
+        connection_life: DEADLINE,
+        people: None,
         source: daemon(&socket),
     };
     let started = std::time::Instant::now();

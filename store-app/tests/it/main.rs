@@ -1,8 +1,11 @@
 //! The store against a real PostgreSQL that each test starts for itself, and a Control service on a real socket.
 
 mod answers;
+mod bundle;
 mod control;
+mod deployed;
 mod follow;
+mod front;
 mod openapi;
 mod postgres;
 mod process;

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The program in an environment of its own.
-fn program(args: &[&str], home: &Path) -> Command {
+pub(crate) fn program(args: &[&str], home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_store-app"));
     command
         .args(args)
@@ -21,7 +21,7 @@ fn program(args: &[&str], home: &Path) -> Command {
 }
 
 /// A running program, ended with the value.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -33,7 +33,13 @@ impl Drop for Running {
 impl Running {
     /// Starts it and returns the address it prints.
     fn start(mut command: Command) -> (Self, String) {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        command.stderr(Stdio::piped());
+        Self::start_with_log(command)
+    }
+
+    /// The same, with a log that goes where the caller said.
+    pub(crate) fn start_with_log(mut command: Command) -> (Self, String) {
+        let child = command.stdout(Stdio::piped()).spawn();
         let mut running = Self(child.expect("runs"));
         let mut line = String::new();
         BufReader::new(running.0.stdout.as_mut().expect("piped"))
@@ -44,8 +50,12 @@ impl Running {
         (running, url)
     }
 
-    /// Sends SIGTERM and returns the exit code and what was logged.
-    fn terminate(mut self) -> (Option<i32>, String) {
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Sends SIGTERM and returns the exit code and what was logged, unless that goes elsewhere.
+    pub(crate) fn terminate(mut self) -> (Option<i32>, String) {
         let pid = self.0.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(sent.is_ok_and(|status| status.success()));
@@ -58,13 +68,14 @@ impl Running {
             std::thread::sleep(Duration::from_millis(10));
         };
         let mut log = String::new();
-        let stderr = self.0.stderr.as_mut().expect("piped");
-        stderr.read_to_string(&mut log).expect("text");
+        if let Some(stderr) = self.0.stderr.as_mut() {
+            stderr.read_to_string(&mut log).expect("text");
+        }
         (code, log)
     }
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

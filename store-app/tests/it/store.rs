@@ -26,6 +26,7 @@ pub(crate) fn environment(url: &str) -> Source {
         socket: Ok(PathBuf::from("/nonexistent/lakebased.sock")),
         worktree: PathBuf::from("/nonexistent/worktree"),
         daemon_wait: Duration::ZERO,
+        oauth: None,
         environment: Environment {
             database_url: Some(url.into()),
             ..Default::default()
@@ -57,6 +58,8 @@ impl Store {
         let stop = CancellationToken::new();
         let config = Serve {
             addr: "127.0.0.1:0".parse().expect("an address"),
+            connection_life: Duration::from_mins(30),
+            people: None,
             source,
         };
         let announce = move |addr| announce.send(addr).expect("the test waits");
@@ -114,22 +117,8 @@ impl Store {
     }
 
     /// Asks for `path` over and over from several sides, until told to end.
-    pub(crate) fn hammer(&self, path: &'static str, sides: usize) -> Hammer {
-        let end = Arc::new(AtomicBool::new(false));
-        let answered: Vec<_> = (0..sides).map(|_| Arc::new(AtomicUsize::new(0))).collect();
-        let url = format!("{}{path}", self.url);
-        let sides = answered
-            .iter()
-            .map(|count| {
-                tokio::spawn(hammer(
-                    self.client.clone(),
-                    url.clone(),
-                    end.clone(),
-                    count.clone(),
-                ))
-            })
-            .collect();
-        Hammer { end, answered, sides }
+    pub(crate) fn hammer(&self, path: &str, sides: usize) -> Hammer {
+        Hammer::start(&self.client, &format!("{}{path}", self.url), sides)
     }
 
     /// Stops it as a signal would; [`Store::end`] waits for that.
@@ -155,6 +144,18 @@ pub(crate) struct Hammer {
 }
 
 impl Hammer {
+    /// Asks for `url` over and over from several sides, until told to end.
+    pub(crate) fn start(client: &reqwest::Client, url: &str, sides: usize) -> Self {
+        let end = Arc::new(AtomicBool::new(false));
+        let answered: Vec<_> = (0..sides).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+        let side = |count: &Arc<AtomicUsize>| {
+            let asking = hammer(client.clone(), url.to_owned(), end.clone(), count.clone());
+            tokio::spawn(asking)
+        };
+        let sides = answered.iter().map(side).collect();
+        Self { end, answered, sides }
+    }
+
     /// Waits until each side has had an answer from now on.
     pub(crate) async fn swing(&self) {
         let before: Vec<_> = self

@@ -2,7 +2,7 @@
 
 import type { Client, Options as Options2, TDataShape } from './client';
 import { client } from './client.gen';
-import type { GetBranchData, GetBranchResponses, GetCategoryData, GetCategoryErrors, GetCategoryResponses, GetCurrentUserData, GetCurrentUserResponses, GetLivenessData, GetLivenessResponses, GetProductData, GetProductErrors, GetProductResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetVersionData, GetVersionResponses, ListCategoriesData, ListCategoriesErrors, ListCategoriesResponses, ListProductsData, ListProductsErrors, ListProductsResponses } from './types.gen';
+import type { GetBranchData, GetBranchErrors, GetBranchResponses, GetCategoryData, GetCategoryErrors, GetCategoryResponses, GetCurrentUserData, GetCurrentUserErrors, GetCurrentUserResponses, GetLivenessData, GetLivenessResponses, GetProductData, GetProductErrors, GetProductResponses, GetReadinessData, GetReadinessErrors, GetReadinessResponses, GetVersionData, GetVersionResponses, ListCategoriesData, ListCategoriesErrors, ListCategoriesResponses, ListProductsData, ListProductsErrors, ListProductsResponses } from './types.gen';
 
 export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends boolean = boolean, TResponse = unknown> = Options2<TData, ThrowOnError, TResponse> & {
     /**
@@ -21,7 +21,7 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 /**
  * The branch whose data is shown.
  */
-export const getBranch = <ThrowOnError extends boolean = false>(options?: Options<GetBranchData, ThrowOnError>) => (options?.client ?? client).get<GetBranchResponses, unknown, ThrowOnError>({ url: '/api/branch', ...options });
+export const getBranch = <ThrowOnError extends boolean = false>(options?: Options<GetBranchData, ThrowOnError>) => (options?.client ?? client).get<GetBranchResponses, GetBranchErrors, ThrowOnError>({ url: '/api/branch', ...options });
 
 /**
  * All categories.
@@ -34,9 +34,9 @@ export const listCategories = <ThrowOnError extends boolean = false>(options?: O
 export const getCategory = <ThrowOnError extends boolean = false>(options: Options<GetCategoryData, ThrowOnError>) => (options.client ?? client).get<GetCategoryResponses, GetCategoryErrors, ThrowOnError>({ url: '/api/categories/{id}', ...options });
 
 /**
- * The user of the credential.
+ * The person who asks, in a deployed app; elsewhere the user of the credential.
  */
-export const getCurrentUser = <ThrowOnError extends boolean = false>(options?: Options<GetCurrentUserData, ThrowOnError>) => (options?.client ?? client).get<GetCurrentUserResponses, unknown, ThrowOnError>({ url: '/api/current-user', ...options });
+export const getCurrentUser = <ThrowOnError extends boolean = false>(options?: Options<GetCurrentUserData, ThrowOnError>) => (options?.client ?? client).get<GetCurrentUserResponses, GetCurrentUserErrors, ThrowOnError>({ url: '/api/current-user', ...options });
 
 /**
  * Whether the process lives; the database is not asked.

@@ -56,7 +56,7 @@ export type CategoryOfProduct = {
 };
 
 /**
- * Whom the database sees.
+ * Whom the workspace or the database sees.
  */
 export type CurrentUser = {
     user_name: string;
@@ -67,7 +67,8 @@ export type CurrentUser = {
  */
 export type ErrorDocument = {
     /**
-     * For programs: `not_found`, `invalid_argument`, `unavailable`, `timed_out`, `method_not_allowed`, `internal`.
+     * For programs: `not_found`, `invalid_argument`, `unavailable`, `timed_out`, `unauthenticated`,
+     * `method_not_allowed`, `internal`.
      */
     code: string;
     /**
@@ -85,6 +86,10 @@ export type ErrorDocument = {
  */
 export type Health = {
     status: string;
+    /**
+     * What goes wrong without doing harm yet, as a credential that cannot be renewed before it ends.
+     */
+    trouble?: string | null;
 };
 
 /**
@@ -149,6 +154,15 @@ export type GetBranchData = {
     query?: never;
     url: '/api/branch';
 };
+
+export type GetBranchErrors = {
+    /**
+     * The database is away; the same request may work in a moment.
+     */
+    503: ErrorDocument;
+};
+
+export type GetBranchError = GetBranchErrors[keyof GetBranchErrors];
 
 export type GetBranchResponses = {
     /**
@@ -228,6 +242,19 @@ export type GetCurrentUserData = {
     query?: never;
     url: '/api/current-user';
 };
+
+export type GetCurrentUserErrors = {
+    /**
+     * The workspace does not accept the access token that came with the request.
+     */
+    401: ErrorDocument;
+    /**
+     * The database is away; the same request may work in a moment.
+     */
+    503: ErrorDocument;
+};
+
+export type GetCurrentUserError = GetCurrentUserErrors[keyof GetCurrentUserErrors];
 
 export type GetCurrentUserResponses = {
     /**

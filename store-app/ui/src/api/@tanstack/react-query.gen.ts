@@ -4,7 +4,7 @@ import { type DefaultError, type InfiniteData, infiniteQueryOptions, queryOption
 
 import { client } from '../client.gen';
 import { getBranch, getCategory, getCurrentUser, getLiveness, getProduct, getReadiness, getVersion, listCategories, listProducts, type Options } from '../sdk.gen';
-import type { GetBranchData, GetBranchResponse, GetCategoryData, GetCategoryError, GetCategoryResponse, GetCurrentUserData, GetCurrentUserResponse, GetLivenessData, GetLivenessResponse, GetProductData, GetProductError, GetProductResponse, GetReadinessData, GetReadinessError, GetReadinessResponse, GetVersionData, GetVersionResponse, ListCategoriesData, ListCategoriesError, ListCategoriesResponse, ListProductsData, ListProductsError, ListProductsResponse } from '../types.gen';
+import type { GetBranchData, GetBranchError, GetBranchResponse, GetCategoryData, GetCategoryError, GetCategoryResponse, GetCurrentUserData, GetCurrentUserError, GetCurrentUserResponse, GetLivenessData, GetLivenessResponse, GetProductData, GetProductError, GetProductResponse, GetReadinessData, GetReadinessError, GetReadinessResponse, GetVersionData, GetVersionResponse, ListCategoriesData, ListCategoriesError, ListCategoriesResponse, ListProductsData, ListProductsError, ListProductsResponse } from '../types.gen';
 
 export type QueryKey<TOptions extends Options> = [
     Pick<TOptions, 'baseUrl' | 'body' | 'headers' | 'path' | 'query'> & {
@@ -44,7 +44,7 @@ export const getBranchQueryKey = (options?: Options<GetBranchData>) => createQue
 /**
  * The branch whose data is shown.
  */
-export const getBranchOptions = (options?: Options<GetBranchData>) => queryOptions<GetBranchResponse, DefaultError, GetBranchResponse, ReturnType<typeof getBranchQueryKey>>({
+export const getBranchOptions = (options?: Options<GetBranchData>) => queryOptions<GetBranchResponse, GetBranchError, GetBranchResponse, ReturnType<typeof getBranchQueryKey>>({
     queryFn: async ({ queryKey, signal }) => {
         const { data } = await getBranch({
             ...options,
@@ -96,9 +96,9 @@ export const getCategoryOptions = (options: Options<GetCategoryData>) => queryOp
 export const getCurrentUserQueryKey = (options?: Options<GetCurrentUserData>) => createQueryKey('getCurrentUser', options);
 
 /**
- * The user of the credential.
+ * The person who asks, in a deployed app; elsewhere the user of the credential.
  */
-export const getCurrentUserOptions = (options?: Options<GetCurrentUserData>) => queryOptions<GetCurrentUserResponse, DefaultError, GetCurrentUserResponse, ReturnType<typeof getCurrentUserQueryKey>>({
+export const getCurrentUserOptions = (options?: Options<GetCurrentUserData>) => queryOptions<GetCurrentUserResponse, GetCurrentUserError, GetCurrentUserResponse, ReturnType<typeof getCurrentUserQueryKey>>({
     queryFn: async ({ queryKey, signal }) => {
         const { data } = await getCurrentUser({
             ...options,
