@@ -2,6 +2,7 @@
 //! steps carry final values.
 
 use crate::clock;
+use crate::failpoint;
 use crate::ledger::{Event, Ledger, LedgerError, Place};
 use crate::provider::{Holder, Provider, ProviderError};
 use crate::services::chain;
@@ -15,7 +16,7 @@ use daemon_core::plan::{Action, Step};
 use daemon_core::state::{Observed, Record, RecordState, RemoteBranch, RemoteState, Worktree};
 use daemon_core::why::Why;
 use lakebase_api::Error;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ pub(crate) async fn apply(
     observed: &mut Observed,
 ) -> Result<(), Failed> {
     let slot = &step.slot;
+    let before = applying.branch_of(slot);
     match &step.action {
         Action::Keep => return Ok(()),
         Action::Create { branch, source, ttl } => {
@@ -99,11 +101,13 @@ pub(crate) async fn apply(
         Action::Release { expire_time } => {
             applying.renew(slot, *expire_time, observed).await?;
             applying.change(slot, |record| record.lease_held = false).await?;
+            failpoint::pass("release: written");
         }
         Action::MarkAbsent { reap_after } => {
             applying
                 .change(slot, |record| record.reap_after = Some(*reap_after))
                 .await?;
+            failpoint::pass("mark absent: written");
         }
         Action::Rename { to } => applying.rename(slot, to).await?,
         Action::MarkPresent => applying.change(slot, |record| record.reap_after = None).await?,
@@ -113,11 +117,14 @@ pub(crate) async fn apply(
                 .await?;
         }
         Action::Reap(permit) => applying.reap(slot, permit, observed).await?,
-        Action::Forget => applying.forget(slot).await?,
+        Action::Forget => {
+            applying.forget(slot).await?;
+            failpoint::pass("forget: written");
+        }
         Action::KeepForGood => applying.keep(slot, observed).await?,
         Action::GiveBack => applying.give_back(slot).await?,
     }
-    applying.report(step, observed).await
+    applying.report(step, before, observed).await
 }
 
 /// Starts every grace anew: they are counted by the wall clock, and that was set.
@@ -135,17 +142,23 @@ pub(crate) async fn note_locks(
     applying: &mut Applying<'_>,
     worktrees: &[Worktree],
 ) -> Result<(), LedgerError> {
-    for worktree in worktrees {
-        let Some(slot) = worktree.slot() else { continue };
-        if worktree.is_locked {
-            applying.locked.insert(slot.clone());
-        }
-        let record = applying.records.iter_mut().find(|record| record.slot == slot);
-        if let Some(record) = record.filter(|record| record.was_locked != worktree.is_locked) {
-            record.was_locked = worktree.is_locked;
+    let is_locked = worktrees
+        .iter()
+        .filter_map(|worktree| Some((worktree.slot()?, worktree.is_locked)));
+    let is_locked: BTreeMap<Slot, bool> = is_locked.collect();
+    for record in &mut applying.records {
+        if let Some(now) = is_locked
+            .get(&record.slot)
+            .filter(|now| **now != record.was_locked)
+        {
+            record.was_locked = *now;
             applying.ledger.save(applying.repository, record).await?;
         }
     }
+    applying.locked = is_locked
+        .into_iter()
+        .filter_map(|(slot, now)| now.then_some(slot))
+        .collect();
     Ok(())
 }
 
@@ -179,8 +192,10 @@ impl Applying<'_> {
             ..self.new_record(slot, branch, RecordState::Intent)
         };
         self.save(intent.clone()).await?;
+        failpoint::pass("create: intent written");
         // Without an answer, or without a uid in it, the intent stays, and the next look settles it.
         let made = self.provider.create(branch, source, ttl).await;
+        failpoint::pass("create: answered");
         if !matches!(made, Err(ProviderError::Service(Error::AlreadyExists { .. }))) {
             self.provider.begun.is_given_out(branch);
         }
@@ -205,6 +220,7 @@ impl Applying<'_> {
                 ..intent
             })
             .await?;
+            failpoint::pass("create: owned");
             observed.branches.insert(branch.clone(), made);
         }
         Ok(())
@@ -259,7 +275,10 @@ impl Applying<'_> {
                 }
                 // It comes without an expiration, and gets one at the next look, as a lease that we held open does.
                 self.change(slot, |record| record.lease_held = true).await?;
-                match self.provider.undelete(branch).await {
+                failpoint::pass("undelete: written");
+                let undeleted = self.provider.undelete(branch).await;
+                failpoint::pass("undelete: answered");
+                match undeleted {
                     Ok(()) => Ok(Some("brought back")),
                     Err(error) if error.is_refusal() => {
                         // As when what it was forked from has an expiration by now. A new one is better than none.
@@ -309,6 +328,7 @@ impl Applying<'_> {
         let record = self.record(slot)?;
         self.check_lease(&record, Some(expire_time)).await?;
         self.provider.renew(&record.branch, expire_time).await?;
+        failpoint::pass("renew: answered");
         set_expiry(observed, &record.branch, Some(expire_time));
         Ok(())
     }
@@ -318,7 +338,9 @@ impl Applying<'_> {
         self.check_lease(&record, None).await?;
         // Written first: a lease that we hold and have forgotten would never run out.
         self.change(slot, |record| record.lease_held = true).await?;
+        failpoint::pass("hold: written");
         self.provider.hold(&record.branch).await?;
+        failpoint::pass("hold: answered");
         set_expiry(observed, &record.branch, None);
         Ok(())
     }
@@ -330,13 +352,17 @@ impl Applying<'_> {
         observed: &mut Observed,
     ) -> Result<(), Failed> {
         self.condemn(slot).await?;
-        if let Err(error) = self.provider.delete(permit).await {
+        failpoint::pass("reap: condemned");
+        let deleted = self.provider.delete(permit).await;
+        failpoint::pass("reap: answered");
+        if let Err(error) = deleted {
             if !error.is_unclear() {
                 self.spare(slot).await?;
             }
             return Err(error.into());
         }
         self.bury(slot).await?;
+        failpoint::pass("reap: buried");
         observed.branches.remove(permit.branch());
         Ok(())
     }
@@ -347,14 +373,18 @@ impl Applying<'_> {
             record.is_kept = false;
             record.lease_held = true;
         };
-        self.change(slot, give_back).await
+        self.change(slot, give_back).await?;
+        failpoint::pass("give back: written");
+        Ok(())
     }
 
     async fn keep(&mut self, slot: &Slot, observed: &mut Observed) -> Result<(), Failed> {
         let record = self.record(slot)?;
         self.check_lease(&record, None).await?;
         self.change(slot, |record| record.is_kept = true).await?;
+        failpoint::pass("keep: written");
         self.provider.hold(&record.branch).await?;
+        failpoint::pass("keep: answered");
         set_expiry(observed, &record.branch, None);
         Ok(())
     }
@@ -412,6 +442,7 @@ impl Applying<'_> {
             ..self.record(from)?
         };
         self.ledger.rename(self.repository, self.place, from, to).await?;
+        failpoint::pass("rename: written");
         self.records.retain(|old| &old.slot != from);
         self.records.push(record);
         Ok(())
@@ -445,15 +476,11 @@ impl Applying<'_> {
         Ok(())
     }
 
-    /// Writes down what was done, for people: in the event list and in the log.
-    async fn report(&self, step: &Step, observed: &Observed) -> Result<(), Failed> {
+    /// Writes down what was done, for people: in the event list and in the log. `before` is the branch that the slot had.
+    async fn report(&self, step: &Step, before: Option<BranchId>, observed: &Observed) -> Result<(), Failed> {
         let branch = match &step.action {
-            Action::Reap(permit) => permit.branch().clone(),
-            Action::Create { branch, .. } => branch.clone(),
-            Action::Rename { to } => self.record(to)?.branch,
-            _ => self
-                .record(&step.slot)
-                .map_or_else(|_| BranchId::new(""), |record| record.branch),
+            Action::Create { branch, .. } | Action::Adopt { branch, .. } => branch.clone(),
+            _ => before.unwrap_or_else(|| BranchId::new("")),
         };
         let is_made = observed
             .branches
@@ -508,11 +535,11 @@ mod tests {
 
     /// Nobody is asked in these tests.
     fn provider() -> Arc<Provider> {
-        let workspace = Workspace {
-            origin: "http://127.0.0.1:9".parse().expect("an origin"),
-            token: "dapi".to_owned().into(),
-            source: TokenSource::Environment,
-        };
+        let workspace = Workspace::with_token(
+            "http://127.0.0.1:9".parse().expect("an origin"),
+            "dapi".to_owned().into(),
+            TokenSource::Environment,
+        );
         Arc::new(Provider {
             client: Client::new(workspace).expect("a client"),
             project: ProjectName::new("shop").expect("a name"),

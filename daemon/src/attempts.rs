@@ -190,6 +190,7 @@ pub(crate) fn fix(error: &ProviderError) -> String {
 /// What a person can do about an error of the service.
 pub(crate) fn service_fix(error: &Error) -> String {
     match error {
+        Error::SignIn { source, .. } => return source.fix(),
         Error::Unauthenticated { .. } => {
             "sign in again: `databricks configure --profile NAME`, with the name in lakebase.config, writes a new token; the daemon reads it by itself"
         }

@@ -8,6 +8,7 @@ use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot, WorktreeId};
 use daemon_core::plan::Standing;
 use daemon_core::state::Head;
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -46,7 +47,7 @@ pub(crate) struct RepositoryView {
     pub(crate) problems: Vec<Problem>,
     /// What kept the last pass from its end; it is one of the problems.
     pub(crate) hindrance: Option<Problem>,
-    pub(crate) worktrees: Vec<WorktreeView>,
+    pub(crate) worktrees: Worktrees,
     /// Branches of ours that no worktree uses.
     pub(crate) unused: Vec<UnusedView>,
     /// The number of the last pass that ended, so that a caller can wait for one that began after its call.
@@ -176,11 +177,58 @@ pub(crate) fn find_worktree<'a>(
     repositories: &'a Repositories,
     path: &Path,
 ) -> Option<(&'a Arc<RepositoryView>, &'a WorktreeView)> {
-    let all = repositories
-        .values()
-        .flat_map(|view| view.worktrees.iter().map(move |worktree| (view, worktree)));
-    all.filter(|(_, worktree)| !worktree.root.as_os_str().is_empty() && path.starts_with(&worktree.root))
-        .max_by_key(|(_, worktree)| worktree.root.as_os_str().len())
+    path.ancestors().find_map(|root| {
+        let at = |view: &'a Arc<RepositoryView>| Some((view, view.worktrees.at(root)?));
+        repositories.values().find_map(at)
+    })
+}
+
+/// The worktrees of a repository, found by their roots without going through all of them: there may be ten thousand, and
+/// each call asks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Worktrees {
+    all: Vec<WorktreeView>,
+    by_root: Arc<BTreeMap<PathBuf, usize>>,
+}
+
+impl Worktrees {
+    /// The roots and identities of these stay as they are from here on.
+    pub(crate) fn new(all: Vec<WorktreeView>) -> Self {
+        let roots = all
+            .iter()
+            .enumerate()
+            .map(|(n, worktree)| (worktree.root.clone(), n));
+        Self {
+            by_root: Arc::new(roots.filter(|(root, _)| !root.as_os_str().is_empty()).collect()),
+            all,
+        }
+    }
+
+    fn at(&self, root: &Path) -> Option<&WorktreeView> {
+        self.all.get(*self.by_root.get(root)?)
+    }
+
+    /// Puts a worktree in the place of what is shown of it.
+    pub(crate) fn replace(&mut self, shown: WorktreeView) {
+        let place = self.by_root.get(&shown.root).and_then(|n| self.all.get_mut(*n));
+        if let Some(place) = place.filter(|place| place.id == shown.id) {
+            *place = shown;
+        }
+    }
+}
+
+impl Deref for Worktrees {
+    type Target = [WorktreeView];
+
+    fn deref(&self) -> &[WorktreeView] {
+        &self.all
+    }
+}
+
+impl DerefMut for Worktrees {
+    fn deref_mut(&mut self) -> &mut [WorktreeView] {
+        &mut self.all
+    }
 }
 
 impl RepositoryView {
@@ -197,7 +245,7 @@ impl RepositoryView {
             watch_mode: WatchMode::default(),
             problems: vec![],
             hindrance: None,
-            worktrees: vec![],
+            worktrees: Worktrees::default(),
             unused: vec![],
             passes: 0,
             is_settled: false,

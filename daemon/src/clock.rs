@@ -6,6 +6,7 @@ use daemon_core::Timestamp;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How far the wall clock may stray from the other before it counts as set; small corrections are everyday.
 const STEP: TimeDelta = TimeDelta::minutes(1);
@@ -90,6 +91,34 @@ impl Steps {
     }
 }
 
+/// A difference of the two clocks that go on that is no nap but their imprecision.
+const NAP: Duration = Duration::from_secs(2);
+
+/// Notices that the machine slept.
+#[derive(Debug)]
+pub(crate) struct Naps {
+    clock: Clock,
+    /// The time since boot, which goes on in sleep, and the timers' time, which on Linux stands still.
+    last: (Duration, Instant),
+}
+
+impl Naps {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            last: (clock.moment().since_boot, Instant::now()),
+            clock,
+        }
+    }
+
+    /// Says whether the machine slept since it was last asked.
+    pub(crate) fn noticed(&mut self) -> bool {
+        let now = (self.clock.moment().since_boot, Instant::now());
+        let before = std::mem::replace(&mut self.last, now);
+        let awake = now.1.duration_since(before.1);
+        now.0.saturating_sub(before.0).saturating_sub(awake) > NAP
+    }
+}
+
 fn since_boot() -> Duration {
     #[cfg(target_os = "linux")]
     let clock = rustix::time::ClockId::Boottime;
@@ -163,6 +192,22 @@ pub(crate) mod tests {
         assert!(!steps.may_have_been_set());
         steps.forget();
         assert!(steps.may_have_been_set(), "what rested on it may be lost");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_nap_is_noticed_once_and_a_wait_or_a_set_clock_is_none() {
+        let hands = Hands::new();
+        let mut naps = Naps::new(hands.clock());
+        assert!(!naps.noticed(), "nothing happened");
+        let wait = Duration::from_secs(5);
+        hands.pass(TimeDelta::from_std(wait).expect("short"));
+        tokio::time::advance(wait).await;
+        assert!(!naps.noticed(), "awake all the time");
+        hands.set(TimeDelta::hours(8));
+        assert!(!naps.noticed(), "the wall clock was set");
+        hands.pass(TimeDelta::hours(8));
+        assert!(naps.noticed(), "it slept");
+        assert!(!naps.noticed(), "and woke up");
     }
 
     #[test]

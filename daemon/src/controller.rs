@@ -1,6 +1,7 @@
 //! The loop: takes hints, decides which repository is looked at next, and runs its passes. The only place that starts
 //! them. Anyone may wake it; nobody may tell it what to do.
 
+use crate::clock::{Clock, Naps};
 use crate::ledger::RepositoryRow;
 use crate::metrics;
 use crate::reconcile::{Memory, Reconciler};
@@ -11,11 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// How many wishes may wait; more are dropped, and the clock makes them good.
 pub(crate) const WISHES: usize = 1024;
+
+/// How soon after the machine woke up everything is looked at: leases may be about to end.
+const NAP_CHECK: Duration = Duration::from_secs(5);
 
 /// How long running passes may go on after the daemon was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -97,6 +101,9 @@ pub(crate) async fn run(
         running: BTreeMap::new(),
         start: Instant::now(),
     };
+    let mut naps = Naps::new(Clock::default());
+    let mut check = tokio::time::interval(NAP_CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         controller.start_due();
         let due = controller.queue.next_due().map(|tick| controller.start + tick);
@@ -107,6 +114,7 @@ pub(crate) async fn run(
                 None => break,
             },
             Some(ended) = controller.passes.join_next_with_id() => controller.ended(ended),
+            _ = check.tick() => if naps.noticed() { controller.wake() },
             () = sleep_until(due) => {}
         }
     }
@@ -150,6 +158,12 @@ impl Controller {
             }
             Wish::Repositories(rows) => self.replace(rows, now),
         }
+    }
+
+    /// What failed before the machine slept says nothing of now.
+    fn wake(&mut self) {
+        tracing::info!("the machine slept; everything is looked at");
+        self.take(Wish::Retry(self.known.keys().cloned().collect()));
     }
 
     fn hint(&mut self, id: &RepositoryId, now: Tick) {

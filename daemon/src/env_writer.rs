@@ -3,6 +3,7 @@
 
 use crate::board::Problem;
 use crate::credentials::{Minted, Target};
+use crate::failpoint;
 use crate::git;
 use daemon_core::env_file::{self, Connection};
 use secrecy::ExposeSecret;
@@ -162,6 +163,7 @@ fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
         .set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
+    failpoint::pass("env: new file written");
     let replaced = match exchange(file.path(), path)? {
         Swap::Done if fs::symlink_metadata(file.path())?.is_file() => read(file.path())?,
         Swap::Done => {
@@ -188,6 +190,7 @@ fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
             replaced
         }
     };
+    failpoint::pass("env: in place");
     fs::File::open(dir)?.sync_all()?;
     Ok(replaced)
 }

@@ -38,6 +38,7 @@ mod credentials;
 mod diagnose;
 mod env_writer;
 mod explain;
+mod failpoint;
 mod git;
 pub mod hardening;
 mod ledger;

@@ -167,7 +167,7 @@ fn states(repositories: &Repositories) -> [(&'static str, u64); 5] {
         (WorktreeState::Failing, "failing", 0),
         (WorktreeState::Blocked, "blocked", 0),
     ];
-    for worktree in repositories.values().flat_map(|view| &view.worktrees) {
+    for worktree in repositories.values().flat_map(|view| view.worktrees.iter()) {
         let state = convert::state(worktree);
         for (_, _, count) in states.iter_mut().filter(|(of, ..)| *of == state) {
             *count += 1;

@@ -290,7 +290,11 @@ impl Provider {
                 return Ok(());
             }
             Ok(branch) => self.remote_branch(&branch),
-            Err(Error::NotFound { .. }) => return Ok(()),
+            // The list has just shown it. If it is really gone, the next list says so too.
+            Err(Error::NotFound { .. }) => {
+                let unread = format!("branch `{}` is listed and cannot be read", permit.branch());
+                return Err(ProviderError::Odd(unread));
+            }
             Err(error) => return Err(error.into()),
         };
         permit

@@ -161,7 +161,7 @@ impl Reconciler {
         let all = self.board.repositories();
         let targets = all
             .values()
-            .flat_map(|view| &view.worktrees)
+            .flat_map(|view| view.worktrees.iter())
             .filter_map(|worktree| worktree.target.as_ref());
         self.credentials
             .retain(&targets.map(|target| target.uid.clone()).collect());
@@ -345,7 +345,7 @@ impl Reconciler {
         for step in steps {
             let branch = applying.branch_of(&step.slot);
             if step.action == Action::Keep {
-                refuse(wishes, step, branch);
+                answer(wishes, step, branch);
                 continue;
             }
             done.any = true;
@@ -551,14 +551,18 @@ fn wanted_watches(common_dir: &Path, found: &Found) -> Wanted {
     wanted
 }
 
-/// Tells who asked in vain why.
-fn refuse(wishes: &mut Taken, step: &Step, branch: Option<BranchId>) {
-    if let (Why::AskedInVain(refusal), Some(branch)) = (&step.why, branch) {
-        let problem = Problem {
-            message: format!("branch `{branch}` must stay: {refusal}"),
-            fix: refusal.fix().into(),
-        };
-        wishes.note(branch, Err(problem));
+/// Tells who asked for something that is so already, or asked in vain.
+fn answer(wishes: &mut Taken, step: &Step, branch: Option<BranchId>) {
+    match (&step.why, branch) {
+        (Why::Asked, Some(branch)) => wishes.note(branch, Ok(())),
+        (Why::AskedInVain(refusal), Some(branch)) => {
+            let problem = Problem {
+                message: format!("branch `{branch}` must stay: {refusal}"),
+                fix: refusal.fix().into(),
+            };
+            wishes.note(branch, Err(problem));
+        }
+        _ => {}
     }
 }
 

@@ -143,7 +143,7 @@ impl Service {
         let records = records.map_err(|error| ledger_failed(&error))?;
         Ok(records
             .iter()
-            .filter(|record| record.state == RecordState::Owned)
+            .filter(|record| matches!(record.state, RecordState::Owned | RecordState::Intent))
             .count())
     }
 

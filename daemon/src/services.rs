@@ -10,7 +10,6 @@ use daemon_core::config_file::Settings;
 use lakebase_api::auth::profile;
 use lakebase_api::{AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace};
 use local_lakebase::{LocalLakebase, StartError};
-use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -20,7 +19,7 @@ use tokio::time::Instant;
 
 mod examine;
 
-pub(crate) use examine::{End, Examined, Way};
+pub(crate) use examine::{Examined, Way};
 
 /// What records of Local Lakebase are kept under; its port may change.
 const LOCAL: &str = "local";
@@ -41,16 +40,10 @@ pub(crate) struct Services {
 /// By origin and project. Each has a lock of its own, so that nobody waits for a service that is not theirs.
 type Providers = BTreeMap<(String, String), Arc<Mutex<Option<Known>>>>;
 
-/// What was found out about a project with one token. Another token may have another right, and be another user's.
+/// What was found out about a project with one way of signing in. Another one may have another right, and be another user's.
 struct Known {
-    token: Option<SecretString>,
+    workspace: Option<Workspace>,
     found: Found,
-}
-
-impl Known {
-    fn is_of(&self, token: Option<&SecretString>) -> bool {
-        self.token.as_ref().map(ExposeSecret::expose_secret) == token.map(ExposeSecret::expose_secret)
-    }
 }
 
 enum Found {
@@ -110,10 +103,9 @@ impl Services {
             .as_ref()
             .map_or_else(|| LOCAL.to_owned(), |w| w.origin.to_string());
         let key = (origin.clone(), settings.project.to_string());
-        let token = workspace.as_ref().map(|workspace| workspace.token.clone());
         let cell = self.providers().entry(key).or_default().clone();
         let mut known = cell.lock().await;
-        match known.as_ref().filter(|known| known.is_of(token.as_ref())) {
+        match known.as_ref().filter(|known| known.workspace == workspace) {
             Some(Known {
                 found: Found::Provider(provider),
                 ..
@@ -125,7 +117,7 @@ impl Services {
             Some(_) | None => {}
         }
         let project = ProjectName::new(settings.project.as_str()).map_err(|e| problem(&e, ""))?;
-        let connected = match workspace {
+        let connected = match workspace.clone() {
             None => self.local_provider(project).await,
             Some(workspace) => connect(workspace, project, origin, None)
                 .await
@@ -135,7 +127,7 @@ impl Services {
             Ok((provider, is_lasting)) => {
                 let provider = Arc::new(provider);
                 let found = Found::Provider(provider.clone());
-                *known = is_lasting.then_some(Known { token, found });
+                *known = is_lasting.then_some(Known { workspace, found });
                 Ok(provider)
             }
             Err(Hindrance {
@@ -147,7 +139,7 @@ impl Services {
                     problem: problem.clone(),
                     until,
                 };
-                *known = is_for_people.then_some(Known { token, found });
+                *known = is_for_people.then_some(Known { workspace, found });
                 Err(problem)
             }
         }
@@ -205,7 +197,7 @@ impl Services {
         match profile::load(named, &self.auth) {
             Ok(workspace) => Ok(Some(workspace)),
             Err(AuthError::NotConfigured { .. }) if named.is_none() => Ok(None),
-            Err(error) => Err(problem(&error, &profile_fix(&error))),
+            Err(error) => Err(problem(&error, &error.fix())),
         }
     }
 
@@ -242,11 +234,11 @@ impl Services {
 impl Local {
     fn workspace(&self) -> Result<Workspace, Problem> {
         match self {
-            Self::Ours(local) => Ok(Workspace {
-                origin: local.api_url().parse().map_err(|e| problem(&e, ""))?,
-                token: local.token().clone(),
-                source: TokenSource::Given("Local Lakebase".into()),
-            }),
+            Self::Ours(local) => Ok(Workspace::with_token(
+                local.api_url().parse().map_err(|e| problem(&e, ""))?,
+                local.token().clone(),
+                TokenSource::Given("Local Lakebase".into()),
+            )),
             Self::Served { workspace, .. } => Ok(workspace.clone()),
         }
     }
@@ -271,30 +263,9 @@ impl Local {
     }
 }
 
-/// What a person can do about a workspace that cannot be chosen.
-fn profile_fix(error: &AuthError) -> String {
-    let name = match error {
-        AuthError::UnknownProfile { profile, .. } => Some(profile),
-        AuthError::Incomplete {
-            place: TokenSource::Profile { name, .. },
-            ..
-        } => Some(name),
-        _ => None,
-    };
-    match name {
-        Some(name) => {
-            format!("run `databricks configure --profile {name}`, or set LAKEBASE_PROFILE in lakebase.config")
-        }
-        None => "set LAKEBASE_PROFILE in lakebase.config, or mend ~/.databrickscfg".to_owned(),
-    }
-}
-
 /// The server that has this directory, by the profile that it left there.
 fn served(data_dir: PathBuf) -> Result<Local, Problem> {
-    let env = AuthEnv {
-        config_file: Some(data_dir.join(local_lakebase::PROFILES)),
-        ..AuthEnv::default()
-    };
+    let env = AuthEnv::with_profiles(&data_dir.join(local_lakebase::PROFILES));
     let workspace = profile::load(Some(LOCAL), &env).map_err(|e| {
         problem(
             &e,
@@ -327,12 +298,7 @@ async fn connect(
     origin: String,
     ca_file: Option<PathBuf>,
 ) -> Result<Provider, Hindrance> {
-    let client = Client::new(workspace).map_err(|e| {
-        problem(
-            &e,
-            "check the host and token of the profile that LAKEBASE_PROFILE names",
-        )
-    })?;
+    let client = Client::new(workspace).map_err(|e| problem(&e, "check the host"))?;
     let user_name = match client.me().await {
         Ok(user) => user.user_name,
         Err(error @ (Error::Unauthenticated { .. } | Error::PermissionDenied { .. })) => {

@@ -5,6 +5,7 @@ use crate::attempts::problem;
 use crate::board::{Ownership, Problem, RepositoryView, WorktreeView};
 use crate::credentials::{Freshness, Minted, Target};
 use crate::env_writer::{self, EnvFile};
+use crate::failpoint;
 use crate::provider::{Provider, ProviderError};
 use crate::reconcile::{Memory, Reconciler, blocking, is_same};
 use crate::services::chain;
@@ -12,6 +13,7 @@ use daemon_core::config_file::Settings;
 use daemon_core::ids::{BranchUid, WorktreeId};
 use daemon_core::plan::Standing;
 use lakebase_api::Error;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -50,6 +52,7 @@ pub(crate) async fn tend(
         .iter_mut()
         .filter(|worktree| worktree.standing == Standing::Ready)
     {
+        let before = (worktree.target.clone(), worktree.problem.clone());
         match target(provider, settings, memory, worktree).await {
             Ok(Some(target)) => worktree.target = Some(target),
             Ok(None) => is_waiting = true,
@@ -63,16 +66,28 @@ pub(crate) async fn tend(
         }
         // Shown only now: whoever waited for the branch finds `.env` in place, and may remove the worktree at once without
         // meeting us in it. Nobody waits for the other worktrees.
-        let shown = worktree.clone();
-        reconciler.board.amend(&id, |view| replace(view, shown));
+        if !is_alike(before, worktree) {
+            let shown = worktree.clone();
+            reconciler.board.amend(&id, |view| view.worktrees.replace(shown));
+        }
     }
-    let shown = |uid: &BranchUid| {
-        let has_it =
-            |worktree: &WorktreeView| worktree.target.as_ref().is_some_and(|target| &target.uid == uid);
-        view.worktrees.iter().any(has_it)
-    };
-    memory.targets.retain(|uid, _| shown(uid));
+    let shown = view
+        .worktrees
+        .iter()
+        .filter_map(|worktree| worktree.target.as_ref());
+    let shown: BTreeSet<&BranchUid> = shown.map(|target| &target.uid).collect();
+    memory.targets.retain(|uid, _| shown.contains(uid));
     is_waiting
+}
+
+/// Says whether tending changed nothing that is shown.
+fn is_alike((target, problem): (Option<Arc<Target>>, Option<Problem>), after: &WorktreeView) -> bool {
+    let has_same_target = match (&target, &after.target) {
+        (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    has_same_target && problem == after.problem
 }
 
 /// Takes down every branch of a project that the service says is not there. What could not be looked at stays as it was.
@@ -80,17 +95,11 @@ pub(crate) fn note_gone(view: &mut RepositoryView, error: &ProviderError, told: 
     if !matches!(error, ProviderError::Service(Error::NotFound { .. })) {
         return;
     }
-    for worktree in &mut view.worktrees {
+    for worktree in view.worktrees.iter_mut() {
         worktree.standing = Standing::Blocked;
         worktree.target = None;
         worktree.problem = Some(told.clone());
         worktree.why = "its project is gone".into();
-    }
-}
-
-fn replace(view: &mut RepositoryView, shown: WorktreeView) {
-    if let Some(place) = view.worktrees.iter_mut().find(|worktree| worktree.id == shown.id) {
-        *place = shown;
     }
 }
 
@@ -130,6 +139,7 @@ async fn target(
         // It only costs money.
         tracing::warn!(branch = %branch.id, error = chain(&error), "cannot set the suspend timeout");
     }
+    failpoint::pass("endpoint: suspend timeout set");
     let target = Arc::new(Target {
         provider: provider.clone(),
         uid: uid.clone(),
@@ -160,6 +170,7 @@ async fn credential(
             return;
         }
     };
+    failpoint::pass("credential: minted");
     let Some(relative) = &settings.env_file else {
         return;
     };

@@ -1,12 +1,14 @@
 //! From what a pass found and did to what the board shows.
 
 use crate::apply::Applying;
-use crate::board::{BranchView, Ownership, Problem, RepositoryView, UnusedView, WatchMode, WorktreeView};
+use crate::board::{
+    BranchView, Ownership, Problem, RepositoryView, UnusedView, WatchMode, WorktreeView, Worktrees,
+};
 use crate::git::{self, Found};
 use crate::ledger::RepositoryRow;
 use crate::provider::Provider;
 use crate::services::chain;
-use daemon_core::ids::Slot;
+use daemon_core::ids::{Slot, WorktreeId};
 use daemon_core::plan::{Standing, Step};
 use daemon_core::state::{Head, Observed, Record, RecordState, RemoteState, Worktree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +30,7 @@ pub(crate) fn update(
         .map(|record| (&record.slot, record))
         .collect();
     view.unused = unused(view, &by_slot, applying, after);
-    for worktree in &mut view.worktrees {
+    for worktree in view.worktrees.iter_mut() {
         let Some(slot) = &worktree.slot else { continue };
         let step = by_slot.get(slot).copied();
         let record = records.get(slot).copied();
@@ -125,13 +127,14 @@ fn ownership(state: RecordState) -> Option<Ownership> {
 }
 
 /// The worktrees that git shows; what is known of one carries over while it asks for the same branch.
-pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Vec<WorktreeView> {
+pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Worktrees {
+    let before: BTreeMap<&WorktreeId, &WorktreeView> = before.iter().map(|old| (&old.id, old)).collect();
     let view = |worktree: &Worktree| {
         let place = found.places.get(&worktree.id)?;
         let slot = worktree.slot();
         let old = before
-            .iter()
-            .find(|old| old.id == worktree.id && old.slot == slot && slot.is_some());
+            .get(&worktree.id)
+            .filter(|old| old.slot == slot && slot.is_some());
         let fresh = || WorktreeView {
             id: worktree.id.clone(),
             root: place.root.clone(),
@@ -145,7 +148,7 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Vec<Work
             branch: None,
             target: None,
         };
-        let mut view = old.cloned().unwrap_or_else(fresh);
+        let mut view = old.map_or_else(fresh, |old| WorktreeView::clone(old));
         view.root.clone_from(&place.root);
         view.admin_dir.clone_from(&place.admin_dir);
         view.head.clone_from(&worktree.head);
@@ -155,7 +158,7 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Vec<Work
         }
         Some(view)
     };
-    found.view.worktrees.iter().filter_map(view).collect()
+    Worktrees::new(found.view.worktrees.iter().filter_map(view).collect())
 }
 
 pub(crate) fn unconfirmed_ledger() -> Problem {
@@ -197,7 +200,7 @@ pub(crate) fn unreadable_view(
             watch_mode: WatchMode::default(),
             problems: vec![problem.clone()],
             hindrance: Some(problem),
-            worktrees: vec![],
+            worktrees: Worktrees::default(),
             unused: vec![],
             passes: 0,
             is_settled: false,

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::auth::sign_in::SignInError;
 use crate::resource::name::OperationName;
 use crate::resource::operation::OperationError;
 use crate::server_error::ServerError;
@@ -56,6 +57,14 @@ pub enum Error {
         action: Action,
         /// What the service said.
         source: Box<ServerError>,
+    },
+    /// There is no token, so nothing was sent.
+    #[error("cannot {action}: cannot sign in")]
+    SignIn {
+        /// What was to be done.
+        action: Action,
+        /// Why there is none.
+        source: Box<SignInError>,
     },
     /// The token is not accepted. A person must sign in.
     #[error("cannot {action}")]
@@ -221,7 +230,8 @@ impl Error {
             | Self::Throttled { source, .. }
             | Self::Unavailable { source, .. }
             | Self::OperationFailed { source, .. } => Some(source),
-            Self::Offline { .. }
+            Self::SignIn { .. }
+            | Self::Offline { .. }
             | Self::Unintelligible { .. }
             | Self::Unfinished { .. }
             | Self::Invalid { .. } => None,
@@ -235,6 +245,9 @@ impl Error {
 
     /// Says whether the same request may succeed later although nobody does anything about it.
     pub fn is_transient(&self) -> bool {
+        if let Self::SignIn { source, .. } = self {
+            return source.is_transient();
+        }
         matches!(
             self,
             Self::Conflict { .. }

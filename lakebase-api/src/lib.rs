@@ -7,15 +7,16 @@
 //! | part | owns |
 //! |---|---|
 //! | [`resource`] | the JSON of each resource, and names that are checked when they are parsed |
-//! | [`auth`] | which workspace and which token, and where they were found |
+//! | [`auth`] | which workspace, which way of signing in, where both were found; fetches tokens and keeps them |
 //! | [`Client`] | the methods, and the check that an answer is about what was asked |
-//! | `transport` | the only user of reqwest: where the token may go, limits, retries |
+//! | `transport` | requests and answers: where the token may go, limits, retries |
 //! | [`Error`] | what a failed answer means, whatever its shape |
 //!
 //! # Invariants
 //!
 //! - The token is sent to the workspace's origin and nowhere else: no redirect is followed, plain `http` is only for
-//!   this machine, and host and token always come from the same place.
+//!   this machine, and host and token always come from the same place. A secret that tokens are given for goes to the
+//!   origin or to another of the service's hosts in its zone.
 //! - [`Error::NotFound`] is the service's own word. A proxy's page with status 404, or a path the service does not
 //!   know, is something else; "could not look" never becomes "is not there".
 //! - A list is complete or it is an error, and holds nothing from outside what was asked for.
@@ -27,7 +28,8 @@
 //! # What it does not know
 //!
 //! It knows nothing of git, worktrees, leases or the daemon, decides nothing about which branch should exist, keeps
-//! no state besides connections, and reads neither the clock nor, outside [`AuthEnv::from_process`], the environment.
+//! no state besides connections and tokens in memory, and reads neither the environment outside
+//! [`AuthEnv::from_process`] nor the wall clock, but to tell how long a token lives that a program printed.
 
 pub mod auth;
 pub mod resource;
@@ -40,7 +42,8 @@ mod transport;
 
 pub use auth::env::AuthEnv;
 pub use auth::origin::{Origin, OriginError};
-pub use auth::{AuthError, TokenSource, Workspace};
+pub use auth::sign_in::{SignIn, SignInError};
+pub use auth::{Attempt, AuthError, Outcome, TokenSource, Workspace};
 pub use client::Client;
 pub use error::{Action, Error};
 pub use resource::branch::{Branch, BranchPage, BranchSpec, BranchState, BranchStatus};

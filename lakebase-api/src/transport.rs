@@ -1,4 +1,4 @@
-//! Requests and answers as bytes: the only user of reqwest. It decides where the token may go, how long anything
+//! Requests and answers as bytes. It decides where the token may go, how long anything
 //! may take, how large an answer may be, and what is tried again. It knows no resource.
 
 use std::fmt;
@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use chrono::{DateTime, TimeDelta, Utc};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER, USER_AGENT};
 use reqwest::{Response, redirect};
-use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 use url::Url;
 
 use crate::auth::Workspace;
 use crate::auth::origin::Origin;
+use crate::auth::tokens::{Pass, Tokens};
 use crate::error::{Action, Error};
 use crate::server_error::ServerError;
 
-const USER_AGENT: &str = concat!(
+const PRODUCT: &str = concat!(
     "lakebased/",
     env!("CARGO_PKG_VERSION"),
     " rust/",
@@ -30,6 +30,12 @@ const USER_AGENT: &str = concat!(
 const SLOW_FOR: Duration = Duration::from_mins(1);
 /// How far apart requests then are.
 const SLOW_STEP: Duration = Duration::from_millis(100);
+/// How far apart requests are in the long run, as the Go library has it: 15 in a second.
+const STEP: Duration = Duration::from_millis(1000 / 15);
+/// How many may go at once after a pause.
+const BURST: u32 = 15;
+/// What tells a host of many workspaces which one is meant.
+const WORKSPACE_ID: &str = "x-databricks-workspace-id";
 
 /// How long things may take and how large they may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +126,7 @@ pub(crate) struct Request {
 pub(crate) struct Transport {
     http: reqwest::Client,
     origin: Origin,
-    bearer: HeaderValue,
+    tokens: Tokens,
     limits: Limits,
     heard: Mutex<Heard>,
 }
@@ -151,15 +157,12 @@ impl Transport {
             action: Action::new("use workspace", &workspace.origin),
             reason,
         };
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", workspace.token.expose_secret()))
-            .map_err(|_| invalid("the token has characters that no token has".to_owned()))?;
-        bearer.set_sensitive(true);
         let mut builder = reqwest::Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
             .connect_timeout(limits.connect)
             .https_only(workspace.origin.is_https())
-            .user_agent(format!("{USER_AGENT} os/{} auth/pat", std::env::consts::OS));
+            .user_agent(agent("none"));
         if workspace.origin.is_loopback() {
             // A proxy is another machine, and to it the token would go in clear.
             builder = builder.no_proxy();
@@ -174,7 +177,7 @@ impl Transport {
         Ok(Self {
             http,
             origin: workspace.origin.clone(),
-            bearer,
+            tokens: Tokens::new(workspace),
             limits,
             heard: Mutex::default(),
         })
@@ -199,12 +202,38 @@ impl Transport {
     pub(crate) async fn send(&self, request: &Request) -> Result<Vec<u8>, Error> {
         let url = self.url(request)?;
         let started = Instant::now();
+        let pass = self.pass(&request.action).await?;
+        match self.persist(request, &url, started, &pass).await {
+            // It may have been withdrawn before its end. Another one is tried once.
+            Err(Error::Unauthenticated { .. }) if self.tokens.refused(&pass).await => {
+                let pass = self.pass(&request.action).await?;
+                self.persist(request, &url, started, &pass).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn pass(&self, action: &Action) -> Result<Pass, Error> {
+        let pass = self.tokens.pass(&self.http, &self.origin).await;
+        pass.map_err(|source| Error::SignIn {
+            action: action.clone(),
+            source: Box::new(source),
+        })
+    }
+
+    async fn persist(
+        &self,
+        request: &Request,
+        url: &Url,
+        started: Instant,
+        pass: &Pass,
+    ) -> Result<Vec<u8>, Error> {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(self.limits.first_pause)
             .with_max_delay(self.limits.longest_pause)
             .with_max_times(self.limits.retries)
             .with_jitter();
-        (|| self.attempt(request, &url, started))
+        (|| self.attempt(request, url, started, pass))
             .retry(pauses)
             .when(|error| request.repeat.allows(error))
             .adjust(|error, pause| self.limits.pause(error, pause?, started.elapsed()))
@@ -230,17 +259,27 @@ impl Transport {
         Ok(url)
     }
 
-    async fn attempt(&self, request: &Request, url: &Url, started: Instant) -> Result<Vec<u8>, Error> {
-        let turn = self.heard().turn(Instant::now());
+    async fn attempt(
+        &self,
+        request: &Request,
+        url: &Url,
+        started: Instant,
+        pass: &Pass,
+    ) -> Result<Vec<u8>, Error> {
+        let turn = self.heard().turn(Instant::now(), self.origin.is_loopback());
         if let Some(turn) = turn {
             tokio::time::sleep_until(turn).await;
         }
         let mut sending = self
             .http
             .request(request.method.into(), url.clone())
-            .header(AUTHORIZATION, self.bearer.clone())
+            .header(AUTHORIZATION, pass.bearer.clone())
             .header(ACCEPT, "application/json")
+            .header(USER_AGENT, agent(pass.method))
             .timeout(self.limits.deadline.saturating_sub(started.elapsed()));
+        if let Some(id) = &pass.workspace_id {
+            sending = sending.header(WORKSPACE_ID, id);
+        }
         if let Some(body) = &request.body {
             sending = sending
                 .header(CONTENT_TYPE, "application/json")
@@ -315,13 +354,25 @@ impl Heard {
         }
     }
 
-    /// Returns when a request may go; at once, unless the service has lately been asked too much.
-    fn turn(&mut self, now: Instant) -> Option<Instant> {
-        self.slow_until.filter(|until| now < *until)?;
+    /// Returns when a request may go; at once, unless the service has lately been asked much. One on this machine is ours
+    /// alone, and is asked as fast as it answers until it complains.
+    fn turn(&mut self, now: Instant, is_here: bool) -> Option<Instant> {
+        let is_slow = self.slow_until.is_some_and(|until| now < until);
+        if is_here && !is_slow {
+            return None;
+        }
+        let (step, burst) = if is_slow { (SLOW_STEP, 1) } else { (STEP, BURST) };
         let turn = self.next_turn.map_or(now, |next| next.max(now));
-        self.next_turn = Some(turn + SLOW_STEP);
-        Some(turn)
+        self.next_turn = Some(turn + step);
+        // So many may be ahead of their turns.
+        let early = turn.checked_sub(step * (burst - 1)).unwrap_or(now);
+        (early > now).then_some(early)
     }
+}
+
+/// What the service's own libraries say of themselves, in their form.
+fn agent(method: &str) -> String {
+    format!("{PRODUCT} os/{} auth/{method}", std::env::consts::OS)
 }
 
 /// Reads seconds or a date. A date is counted from the server's own, because our clock may be another.
@@ -355,6 +406,7 @@ fn cause(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
     use secrecy::SecretString;
 
     use super::*;
@@ -365,11 +417,8 @@ mod tests {
     }
 
     fn url(path: &str) -> Result<String, Error> {
-        let workspace = Workspace {
-            origin: "http://127.0.0.1:8080".parse().unwrap(),
-            token: SecretString::from("dapi"),
-            source: TokenSource::Environment,
-        };
+        let origin = "http://127.0.0.1:8080".parse().unwrap();
+        let workspace = Workspace::with_token(origin, SecretString::from("dapi"), TokenSource::Environment);
         let (action, path) = (action(), path.to_owned());
         let query = vec![("update_mask", "a,b".to_owned())];
         let request = Request {
@@ -469,14 +518,24 @@ mod tests {
     #[test]
     fn cp_02_after_too_many_requests_they_go_ten_a_second_for_a_minute() {
         let (mut heard, start) = (Heard::default(), Instant::now());
-        assert_eq!(heard.turn(start), None, "nobody has complained");
         heard.note(429, None, start);
-        let turns: Vec<_> = (0..100)
-            .map(|_| heard.turn(start).expect("in turn") - start)
-            .collect();
-        assert_eq!(turns[0], Duration::ZERO);
-        assert_eq!(turns[99], SLOW_STEP * 99);
-        assert_eq!(heard.turn(start + SLOW_FOR), None, "that was a minute ago");
+        let turns: Vec<_> = (0..100).map(|_| heard.turn(start, false)).collect();
+        assert_eq!(turns[0], None);
+        assert_eq!(turns[99], Some(start + SLOW_STEP * 99));
+        assert_eq!(heard.turn(start + SLOW_FOR, false), None, "that was a minute ago");
+    }
+
+    #[test]
+    fn in_the_long_run_they_go_fifteen_a_second() {
+        let (mut heard, start) = (Heard::default(), Instant::now());
+        let turns: Vec<_> = (0..100).map(|_| heard.turn(start, false)).collect();
+        assert_eq!(turns[14], None, "the first may go at once");
+        assert_eq!(turns[99], Some(start + STEP * 85));
+        assert_eq!(
+            heard.turn(start + Duration::from_secs(10), false),
+            None,
+            "after a pause again"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,14 +3,15 @@
 //! Steps carry final values, so doing one twice is harmless and whoever does it computes nothing. Nothing here deletes:
 //! a step to reap holds a permit that only [`crate::permit::may_delete`] can make.
 
-use crate::ids::{BranchId, Slot};
+use crate::ids::{BranchId, Slot, WorktreeId};
 use crate::lease::{self, Jitter};
 use crate::naming::{self, Label};
 use crate::state::{
-    GitView, Look, Observed, OnExisting, Record, RecordState, RemoteBranch, RemoteState, Seen, Worktree,
+    GitView, Head, Look, Observed, OnExisting, Record, RecordState, RemoteBranch, RemoteState, Seen, Worktree,
 };
 use crate::why::Why;
 use chrono::TimeDelta;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 mod asked;
@@ -40,14 +41,23 @@ pub fn plan(look: &Look<'_>) -> Plan {
         (Seen::Unknown(reason), _) | (_, Seen::Unknown(reason)) => Plan::Wait(reason.clone()),
         (Seen::Present(git), Seen::Present(observed)) => {
             let in_use = in_use(git);
+            let used: BTreeSet<Slot> = in_use.iter().map(|(slot, _)| slot.clone()).collect();
+            let main = git.main_branch.clone().map(Slot::Ref);
+            let is_head_unknown = |worktree: &Worktree| matches!(worktree.head, Head::Unknown(_));
             let mut planner = Planner {
                 look,
                 git,
                 observed,
-                used: in_use.iter().map(|(slot, _)| slot.clone()).collect(),
+                parent: main.filter(|slot| used.contains(slot)),
+                used,
+                worktrees: git.worktrees.iter().map(|worktree| &worktree.id).collect(),
+                is_a_head_unknown: git.worktrees.iter().any(is_head_unknown),
                 records: look.records.iter().map(|record| (&record.slot, record)).collect(),
+                recorded: look.records.iter().map(|record| &record.branch).collect(),
                 in_use,
                 chosen: BTreeSet::new(),
+                held: BTreeSet::new(),
+                is_mass_orphaned: OnceCell::new(),
                 reaps: 0,
                 steps: vec![],
             };
@@ -74,9 +84,19 @@ struct Planner<'a> {
     in_use: Vec<(Slot, &'a Worktree)>,
     /// The slots of `in_use`.
     used: BTreeSet<Slot>,
+    /// The slot of the main worktree's git branch, if that worktree is there to keep it alive.
+    parent: Option<Slot>,
+    worktrees: BTreeSet<&'a WorktreeId>,
+    is_a_head_unknown: bool,
     records: BTreeMap<&'a Slot, &'a Record>,
+    /// The names of the branches of `records`.
+    recorded: BTreeSet<&'a BranchId>,
     /// Names given to new slots in this very plan.
     chosen: BTreeSet<BranchId>,
+    /// Parents whose leases this very plan takes.
+    held: BTreeSet<&'a Slot>,
+    /// Worked out when the first branch is to go.
+    is_mass_orphaned: OnceCell<bool>,
     /// Deletes in this very plan that nobody asked for.
     reaps: usize,
     steps: Vec<Step>,
@@ -201,9 +221,7 @@ impl<'a> Planner<'a> {
     fn begin(&mut self, slot: &Slot, worktree: &Worktree) {
         let label = self.label(slot, worktree);
         let is_taken = |id: &BranchId| {
-            self.look.taken.contains(id)
-                || self.chosen.contains(id)
-                || self.look.records.iter().any(|record| &record.branch == id)
+            self.look.taken.contains(id) || self.chosen.contains(id) || self.recorded.contains(id)
         };
         let name = naming::choose(self.look.user_name, &label, self.look.repository, slot, is_taken);
         let existing = self.observed.branches.get(&name);
@@ -258,11 +276,7 @@ impl<'a> Planner<'a> {
             Source::Never(why) => self.push(slot, Action::Keep, why, Standing::Blocked),
             Source::From(source) => self.push_create(slot, branch, source, why),
             Source::FromHeld(parent) => {
-                if !self
-                    .steps
-                    .iter()
-                    .any(|step| step.slot == parent.slot && step.action == Action::Hold)
-                {
+                if self.held.insert(&parent.slot) {
                     self.push(&parent.slot, Action::Hold, Why::ChildrenNeedIt, Standing::Ready);
                 }
                 self.push_create(slot, branch, parent.branch.clone(), why);

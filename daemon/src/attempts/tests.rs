@@ -17,11 +17,11 @@ async fn answered(status: u16, after: Option<&str>, body: &str) -> ProviderError
     }
     let mock = wiremock::Mock::given(wiremock::matchers::any()).respond_with(answer);
     mock.mount(&server).await;
-    let workspace = Workspace {
-        origin: server.uri().parse().expect("an origin"),
-        token: "dapi".to_owned().into(),
-        source: lakebase_api::TokenSource::Environment,
-    };
+    let workspace = Workspace::with_token(
+        server.uri().parse().expect("an origin"),
+        "dapi".to_owned().into(),
+        lakebase_api::TokenSource::Environment,
+    );
     let limits = lakebase_api::Limits {
         retries: 0,
         ..lakebase_api::Limits::default()

@@ -97,11 +97,11 @@ impl Bench {
 }
 
 fn provider(server: &MockServer) -> Arc<Provider> {
-    let workspace = Workspace {
-        origin: server.uri().parse().expect("an origin"),
-        token: "dapi".to_owned().into(),
-        source: TokenSource::Environment,
-    };
+    let workspace = Workspace::with_token(
+        server.uri().parse().expect("an origin"),
+        "dapi".to_owned().into(),
+        TokenSource::Environment,
+    );
     let limits = Limits {
         retries: 0,
         ..Limits::default()

@@ -48,11 +48,11 @@ async fn bench() -> (Service, Provider, MockServer) {
         .respond_with(service.clone())
         .mount(&server)
         .await;
-    let workspace = Workspace {
-        origin: server.uri().parse().expect("an origin"),
-        token: "dapi".to_owned().into(),
-        source: TokenSource::Environment,
-    };
+    let workspace = Workspace::with_token(
+        server.uri().parse().expect("an origin"),
+        "dapi".to_owned().into(),
+        TokenSource::Environment,
+    );
     let provider = Provider {
         client: Client::with_limits(workspace, Limits::default()).expect("a client"),
         project: ProjectName::new("shop").expect("a name"),

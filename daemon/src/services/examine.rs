@@ -3,6 +3,7 @@
 
 use super::{LOCAL, Services, problem};
 use crate::board::Problem;
+use lakebase_api::auth::{Attempt, Outcome, profile};
 use lakebase_api::{Client, Limits, Workspace};
 use std::time::Duration;
 
@@ -32,28 +33,19 @@ pub(crate) struct Examined {
 
 /// A way of signing in, and what became of it.
 pub(crate) struct Way {
-    pub(crate) name: String,
-    pub(crate) end: End,
-}
-
-pub(crate) enum End {
-    Chosen(String),
-    Skipped(String),
-    Failed(Problem),
+    pub(crate) name: &'static str,
+    /// Why it was passed over, if it was.
+    pub(crate) skipped: Option<String>,
 }
 
 impl Services {
     /// Decides anew which service it is, and makes a client for it.
     pub(crate) async fn examine(&self, named: Option<&str>) -> Examined {
-        let found = self.workspace(named);
-        let ways = vec![Way {
-            name: "pat".to_owned(),
-            end: match &found {
-                Ok(Some(workspace)) => End::Chosen(format!("a token of {}", workspace.source)),
-                Ok(None) => End::Skipped("no token is configured".to_owned()),
-                Err(problem) => End::Failed(problem.clone()),
-            },
-        }];
+        let (found, ways) = match named {
+            Some(LOCAL) => (self.workspace(named), vec![]),
+            Some(_) | None => (self.workspace(named), profile::explain(named, &self.auth).1),
+        };
+        let ways = ways.into_iter().map(way).collect();
         let (chosen, workspace, limit) = match found {
             Err(problem) => (Err(problem.clone()), Err(problem), BRANCHES),
             Ok(Some(workspace)) => {
@@ -75,6 +67,16 @@ impl Services {
 
     async fn local_workspace(&self) -> Result<Workspace, Problem> {
         self.started_local().await?.workspace()
+    }
+}
+
+fn way(attempt: Attempt) -> Way {
+    Way {
+        name: attempt.method,
+        skipped: match attempt.outcome {
+            Outcome::Chosen => None,
+            Outcome::Skipped(why) => Some(why),
+        },
     }
 }
 

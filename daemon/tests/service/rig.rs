@@ -158,6 +158,16 @@ impl Rig {
         states.expect("read")
     }
 
+    /// How many requests to create are unsettled.
+    pub(crate) async fn intents(&self) -> i64 {
+        let mut ledger = self.ledger().await;
+        let count = sqlx::query_scalar("SELECT count(*) FROM branches WHERE state = 'intent'")
+            .fetch_one(&mut ledger)
+            .await;
+        ledger.close().await.expect("closed");
+        count.expect("counted")
+    }
+
     async fn ledger(&self) -> SqliteConnection {
         let path = self.world.path("state/state.db");
         SqliteConnection::connect(&path.to_string_lossy())

@@ -99,10 +99,7 @@ impl Away {
             .find(|line| line.ends_with("PROFILE=local"))
             .expect("it serves");
         let file = dir.join("databrickscfg");
-        let env = AuthEnv {
-            config_file: Some(file.clone()),
-            ..AuthEnv::default()
-        };
+        let env = AuthEnv::with_profiles(&file.clone());
         let workspace = lakebase_api::auth::profile::load(Some("local"), &env).expect("it wrote it");
         let service = Client::new(workspace).expect("a client");
         let made = service

@@ -145,7 +145,6 @@ impl World {
         self.start_as(command).await;
     }
 
-    /// Starts the daemon by a command that was changed.
     /// Starts the daemon by a command of the caller's, which ends up as the daemon.
     pub(crate) async fn start_as(&mut self, mut command: Command) {
         self.daemon = Some(command.spawn().expect("it starts"));
@@ -154,6 +153,11 @@ impl World {
             connect(&socket, Duration::from_secs(1)).await.is_ok()
         })
         .await;
+    }
+
+    /// Takes a daemon over that a test started by itself.
+    pub(crate) fn take(&mut self, daemon: Child) {
+        self.daemon = Some(daemon);
     }
 
     /// The daemon's process id.
@@ -255,10 +259,7 @@ impl World {
 
     /// A client of the service itself, past the daemon.
     pub(crate) fn service(&self) -> Client {
-        let env = AuthEnv {
-            config_file: Some(self.path("local/databrickscfg")),
-            ..AuthEnv::default()
-        };
+        let env = AuthEnv::with_profiles(&self.path("local/databrickscfg"));
         let workspace =
             lakebase_api::auth::profile::load(Some("local"), &env).expect("Local Lakebase wrote it");
         Client::new(workspace).expect("a client")

@@ -1,73 +1,91 @@
 //! The environment, read once. Everything else in this crate takes values.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-/// The variables that choose a way of signing in other than a token. They are only noticed, not used.
-const OTHER_METHODS: [&str; 9] = [
-    "DATABRICKS_CLIENT_ID",
-    "DATABRICKS_CLIENT_SECRET",
-    "DATABRICKS_USERNAME",
-    "DATABRICKS_PASSWORD",
-    "DATABRICKS_METADATA_SERVICE_URL",
-    "DATABRICKS_OIDC_TOKEN_ENV",
-    "DATABRICKS_OIDC_TOKEN_FILEPATH",
-    "DATABRICKS_AZURE_RESOURCE_ID",
-    "GOOGLE_CREDENTIALS",
-];
-
-/// What the environment says about signing in. Empty variables count as not set.
+/// What the environment says. Empty variables count as not set. Any of them may be a secret.
 #[derive(Clone, Debug, Default)]
 pub struct AuthEnv {
-    /// `HOME`.
-    pub home: Option<PathBuf>,
-    /// `DATABRICKS_HOST`.
-    pub host: Option<String>,
-    /// `DATABRICKS_TOKEN`.
-    pub token: Option<SecretString>,
-    /// `DATABRICKS_CONFIG_PROFILE`.
-    pub profile: Option<String>,
-    /// `DATABRICKS_CONFIG_FILE`.
-    pub config_file: Option<PathBuf>,
-    /// `DATABRICKS_AUTH_TYPE`.
-    pub auth_type: Option<String>,
-    /// The variables that are set and belong to another way of signing in.
-    pub other_methods: Vec<&'static str>,
+    variables: BTreeMap<String, SecretString>,
 }
 
 impl AuthEnv {
     /// Reads the environment of this process.
     pub fn from_process() -> Self {
-        let path = |key: &str| {
-            std::env::var_os(key)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let text = |key: &str| std::env::var(key).ok().filter(|value| !value.trim().is_empty());
+        let variables = std::env::vars_os();
+        Self::of(
+            variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+        )
+    }
+
+    /// Takes these variables for the environment.
+    pub fn of<N: Into<String>, V: Into<String>>(variables: impl IntoIterator<Item = (N, V)>) -> Self {
+        let trimmed = variables
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into().trim().to_owned()));
         Self {
-            home: path("HOME"),
-            host: text("DATABRICKS_HOST"),
-            token: text("DATABRICKS_TOKEN").map(|token| SecretString::from(token.trim().to_owned())),
-            profile: text("DATABRICKS_CONFIG_PROFILE"),
-            config_file: path("DATABRICKS_CONFIG_FILE"),
-            auth_type: text("DATABRICKS_AUTH_TYPE"),
-            other_methods: OTHER_METHODS
-                .into_iter()
-                .filter(|key| text(key).is_some())
+            variables: trimmed
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name, value.into()))
                 .collect(),
         }
     }
 
-    /// Returns where the profiles are: the named file, else `.databrickscfg` in the home directory.
+    /// An environment that says nothing but where the profiles are.
+    pub fn with_profiles(file: &Path) -> Self {
+        Self::of([("DATABRICKS_CONFIG_FILE", file.display().to_string())])
+    }
+
+    /// Returns a variable.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(ExposeSecret::expose_secret)
+    }
+
+    /// Returns the variables that a program of somebody else needs to run, and no secret.
+    pub(crate) fn for_programs(&self) -> BTreeMap<String, String> {
+        let is_needed =
+            |name: &str| PASSED.contains(&name) || name.starts_with("XDG_") || name.starts_with("LC_");
+        let needed = self.variables.iter().filter(|(name, _)| is_needed(name));
+        needed
+            .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
+            .collect()
+    }
+
+    /// Returns where the profiles are: the file that `DATABRICKS_CONFIG_FILE` names, else `.databrickscfg` in the home directory.
     pub fn config_path(&self) -> Option<PathBuf> {
-        match (&self.config_file, &self.home) {
-            (Some(file), Some(home)) => Some(
-                file.strip_prefix("~")
-                    .map_or_else(|_| file.clone(), |rest| home.join(rest)),
-            ),
-            (Some(file), None) => Some(file.clone()),
-            (None, home) => home.as_ref().map(|home| home.join(".databrickscfg")),
+        let home = self.get("HOME").map(PathBuf::from);
+        match (self.get("DATABRICKS_CONFIG_FILE").map(PathBuf::from), home) {
+            (Some(file), Some(home)) => Some(match file.strip_prefix("~") {
+                Ok(rest) => home.join(rest),
+                Err(_) => file,
+            }),
+            (Some(file), None) => Some(file),
+            (None, home) => home.map(|home| home.join(".databrickscfg")),
         }
     }
 }
+
+/// The variables that programs are passed on.
+const PASSED: [&str; 19] = [
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "TMPDIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DATABRICKS_CONFIG_FILE",
+    "DATABRICKS_AUTH_STORAGE",
+    "AZURE_CONFIG_DIR",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+];

@@ -1,12 +1,17 @@
-//! Who we are to the service: which workspace, which token, and where both were found. Each way of signing in is a
-//! file here; so far there is one, `pat` (a personal access token). Nothing here talks to the network.
+//! Who we are to the service: which workspace, which way of signing in, and where both were found. Choosing is done with values
+//! (`settings`, `choose`, `profile`); tokens are fetched in `fetch`, one file per way that has to ask somebody, and kept by
+//! `tokens`.
 
 pub mod env;
 pub mod origin;
 pub mod profile;
+pub mod sign_in;
 
+mod choose;
 mod config_file;
-mod pat;
+mod fetch;
+mod settings;
+pub(crate) mod tokens;
 
 use std::fmt;
 use std::io;
@@ -14,17 +19,33 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+pub use choose::{Attempt, Outcome};
 use origin::{Origin, OriginError};
+use sign_in::SignIn;
 
 /// A workspace and the right to talk to it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Workspace {
     /// Where it is, and the only place the token is sent to.
     pub origin: Origin,
-    /// The token.
-    pub token: SecretString,
+    /// The ways of signing in; the first that gives a token is used.
+    pub sign_in: Vec<SignIn>,
     /// Where both were found, for messages.
     pub source: TokenSource,
+    /// The workspace's number, where somebody told it.
+    pub workspace_id: Option<String>,
+}
+
+impl Workspace {
+    /// A workspace whose token is known.
+    pub fn with_token(origin: Origin, token: SecretString, source: TokenSource) -> Self {
+        Self {
+            origin,
+            sign_in: vec![SignIn::Token(token)],
+            source,
+            workspace_id: None,
+        }
+    }
 }
 
 /// Where host and token were found.
@@ -80,8 +101,21 @@ pub enum AuthError {
     Incomplete {
         /// The place.
         place: TokenSource,
-        /// What is missing: "host" or "token".
+        /// What is missing: "host", or a setting.
         missing: &'static str,
+    },
+    /// One place asks for several ways of signing in. The words are those of the service's own libraries.
+    #[error(
+        "validate: more than one authorization method configured: {} (`{}` in {place})",
+        .methods.join(" and "), .keys.join("`, `")
+    )]
+    SeveralMethods {
+        /// The place.
+        place: TokenSource,
+        /// The kinds of signing in.
+        methods: Vec<&'static str>,
+        /// A setting of each.
+        keys: Vec<&'static str>,
     },
     /// Two places or two ways of signing in contradict each other.
     #[error("cannot choose between {first} and {second}")]
@@ -92,12 +126,14 @@ pub enum AuthError {
         second: String,
     },
     /// It asks for a way of signing in that is not built in.
-    #[error("cannot sign in with `{method}` of {place}: only tokens are supported")]
+    #[error("cannot sign in with `{method}` of {place}; there are {}", .supported.join(", "))]
     Unsupported {
         /// The place.
         place: TokenSource,
         /// What it asks for.
         method: String,
+        /// What is built in.
+        supported: Vec<&'static str>,
     },
     /// The host is not one a token may be sent to.
     #[error("cannot use the host of {place}")]
@@ -130,5 +166,27 @@ fn listed(names: &[String]) -> String {
         "no profile".to_owned()
     } else {
         format!("`{}`", names.join("`, `"))
+    }
+}
+
+impl AuthError {
+    /// Returns what a person should try: one command, or one sentence.
+    pub fn fix(&self) -> String {
+        match self {
+            Self::NotConfigured { .. } => "run `databricks auth login`".into(),
+            Self::UnknownProfile { profile, .. } => {
+                format!("run `databricks auth login --profile {profile}`")
+            }
+            Self::Incomplete { place, missing } => format!("add `{missing}` to {place}"),
+            Self::SeveralMethods { place, .. } => {
+                format!("set `auth_type` in {place} to the one that is meant")
+            }
+            Self::Ambiguous { first, second } => format!("unset one of {first} and {second}"),
+            Self::Unsupported { place, .. } => format!("set `auth_type` in {place} to one of them"),
+            Self::BadHost { place, .. } => format!("mend `host` in {place}"),
+            Self::Unreadable { file, .. } | Self::Malformed { file, .. } => {
+                format!("mend `{}`", file.display())
+            }
+        }
     }
 }

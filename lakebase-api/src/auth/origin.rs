@@ -23,10 +23,43 @@ pub enum OriginError {
     HasUser,
 }
 
+/// Where workspaces on Azure are.
+const AZURE: [&str; 3] = [
+    "azuredatabricks.net",
+    "databricks.azure.us",
+    "databricks.azure.cn",
+];
+/// Where the others are. All hosts below one of these are the service's own.
+const ZONES: [&str; 2] = ["databricks.com", "databricks.us"];
+
+fn is_within(host: &str, zone: &str) -> bool {
+    host.strip_suffix(zone).is_some_and(|rest| rest.ends_with('.'))
+}
+
 impl Origin {
     /// Says whether the host is this machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
+    }
+
+    /// Says whether the host is a workspace on Azure.
+    pub(crate) fn is_azure(&self) -> bool {
+        self.0
+            .domain()
+            .is_some_and(|host| AZURE.iter().any(|zone| is_within(host, zone)))
+    }
+
+    /// Says whether a secret of this workspace may be sent there too: to the host itself, or to another of the service's hosts
+    /// in the same zone, and never by a worse way.
+    pub(crate) fn trusts(&self, told: &Url) -> bool {
+        if told.origin() == self.0.origin() {
+            return true;
+        }
+        let zone = |host: &str| AZURE.iter().chain(&ZONES).find(|zone| is_within(host, zone));
+        let both = self.0.domain().and_then(zone).zip(told.domain().and_then(zone));
+        told.scheme() == "https"
+            && told.username().is_empty()
+            && both.is_some_and(|(ours, theirs)| ours == theirs)
     }
 
     pub(crate) fn is_https(&self) -> bool {
@@ -121,6 +154,35 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(parse(text).as_deref(), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn sec_11_a_secret_goes_to_the_host_or_its_own_zone() {
+        let origin = |text: &str| text.parse::<Origin>().unwrap();
+        let trusts = |ours: &str, told: &str| origin(ours).trusts(&Url::parse(told).unwrap());
+        let aws = "https://dbc-1.cloud.databricks.com";
+        assert!(trusts(aws, "https://dbc-1.cloud.databricks.com/oidc"));
+        assert!(trusts(
+            aws,
+            "https://accounts.cloud.databricks.com/oidc/accounts/1"
+        ));
+        assert!(trusts(
+            "https://adb-1.2.azuredatabricks.net",
+            "https://accounts.azuredatabricks.net/x"
+        ));
+        assert!(trusts("http://127.0.0.1:80", "http://127.0.0.1/oidc"));
+        let strange = [
+            "https://evil.example/oidc",
+            "https://cloud.databricks.com.evil.example/",
+            "https://evildatabricks.com/",
+            "http://accounts.cloud.databricks.com/",
+            "https://jane@accounts.cloud.databricks.com/",
+        ];
+        for told in strange {
+            assert!(!trusts(aws, told), "{told}");
+        }
+        assert!(!trusts("http://127.0.0.1:80", "http://127.0.0.1:81/oidc"));
+        assert!(!trusts("https://own.example", "https://other.example/"));
     }
 
     #[test]

@@ -36,6 +36,6 @@ fn write_token<S: Serializer>(token: &SecretString, output: S) -> Result<S::Ok, 
     output.serialize_str(token.expose_secret())
 }
 
-fn read_token<'de, D: Deserializer<'de>>(input: D) -> Result<SecretString, D::Error> {
+pub(crate) fn read_token<'de, D: Deserializer<'de>>(input: D) -> Result<SecretString, D::Error> {
     String::deserialize(input).map(SecretString::from)
 }

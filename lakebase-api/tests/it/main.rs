@@ -9,4 +9,5 @@ mod operations;
 mod refusals;
 mod retries;
 mod server;
+mod sign_in;
 mod tls;

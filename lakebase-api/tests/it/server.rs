@@ -27,11 +27,11 @@ pub(crate) fn quick() -> Limits {
 }
 
 pub(crate) fn client_at(host: &str, limits: Limits) -> Client {
-    let workspace = Workspace {
-        origin: host.parse().unwrap(),
-        token: SecretString::from(TOKEN.to_owned()),
-        source: TokenSource::Given("a test".to_owned()),
-    };
+    let workspace = Workspace::with_token(
+        host.parse().unwrap(),
+        SecretString::from(TOKEN.to_owned()),
+        TokenSource::Given("a test".to_owned()),
+    );
     Client::with_limits(workspace, limits).unwrap()
 }
 

@@ -11,11 +11,11 @@ use crate::lake::{Lake, USER};
 const PATIENCE: Duration = Duration::from_mins(1);
 
 fn client(lake: &Lake) -> Client {
-    let workspace = Workspace {
-        origin: lake.local.api_url().parse().unwrap(),
-        token: lake.local.token().clone(),
-        source: TokenSource::Given("Local Lakebase".into()),
-    };
+    let workspace = Workspace::with_token(
+        lake.local.api_url().parse().unwrap(),
+        lake.local.token().clone(),
+        TokenSource::Given("Local Lakebase".into()),
+    );
     Client::new(workspace).unwrap()
 }
 

@@ -25,6 +25,10 @@ impl<'a> Planner<'a> {
                 self.refuse(slot, Refusal::NotOwned);
             }
             Ask::Keep => self.push(slot, Action::KeepForGood, Why::Asked, self.standing(slot)),
+            // Somebody else may have taken its expiration off; that is not given back.
+            Ask::GiveBack if !record.is_kept => {
+                self.push(slot, Action::Keep, Why::Asked, self.standing(slot));
+            }
             Ask::GiveBack => self.push(slot, Action::GiveBack, Why::Asked, self.standing(slot)),
         }
         true
@@ -33,9 +37,16 @@ impl<'a> Planner<'a> {
     /// The repository is given up: nothing is made, and what is ours goes.
     pub(super) fn leave(&mut self) {
         for record in self.look.records {
-            match self.observed.branches.get(&record.branch) {
-                Some(remote) if record.state == RecordState::Owned => self.delete(record, remote),
-                Some(_) | None => self.push(&record.slot, Action::Forget, Why::Asked, Standing::Unused),
+            let slot = &record.slot;
+            let may_be_ours = matches!(record.state, RecordState::Owned | RecordState::Intent);
+            match (record.state, self.observed.branches.get(&record.branch)) {
+                (RecordState::Owned, Some(remote)) => self.delete(record, remote),
+                (RecordState::Intent, Some(remote)) => self.settle_intent(record, remote),
+                // It may be made, and not be listed yet. Forgotten now it would stay for good.
+                (_, None) if may_be_ours && self.is_young(record) => {
+                    self.push(slot, Action::Keep, Why::TooYoungToMiss, Standing::Pending);
+                }
+                (_, _) => self.push(slot, Action::Forget, Why::Asked, Standing::Unused),
             }
         }
     }

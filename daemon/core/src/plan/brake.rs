@@ -15,8 +15,7 @@ impl Planner<'_> {
         if self.was_watched(&record.slot) {
             return Ok(());
         }
-        let orphans = self.ours().filter(|record| self.is_orphan(record)).count();
-        if orphans > FEW.max(self.ours().count() / 2) {
+        if *self.is_mass_orphaned.get_or_init(|| self.is_mass_orphaned()) {
             return Err(Refusal::TooManyAtOnce);
         }
         let budget = FEW.max(self.look.reaped.owned / 5);
@@ -24,6 +23,12 @@ impl Planner<'_> {
             return Err(Refusal::OverBudget);
         }
         Ok(())
+    }
+
+    /// Says whether more than half of our branches look orphaned at once.
+    fn is_mass_orphaned(&self) -> bool {
+        let orphans = self.ours().filter(|record| self.is_orphan(record)).count();
+        orphans > FEW.max(self.ours().count() / 2)
     }
 
     fn ours(&self) -> impl Iterator<Item = &Record> {

@@ -4,7 +4,7 @@ use super::{Action, Planner, Standing, is_other};
 use crate::Timestamp;
 use crate::ids::Slot;
 use crate::permit::{Asked, Refusal, may_delete};
-use crate::state::{Head, Record, RecordState, RemoteBranch, Worktree};
+use crate::state::{Record, RecordState, RemoteBranch};
 use crate::why::Why;
 
 impl<'a> Planner<'a> {
@@ -27,11 +27,8 @@ impl<'a> Planner<'a> {
     /// Absent means: a complete look did not find it. A worktree whose HEAD is unreadable may stand on any unborn ref.
     pub(super) fn is_absent(&self, slot: &Slot) -> bool {
         match slot {
-            Slot::Ref(name) => {
-                let is_head_unknown = |worktree: &Worktree| matches!(worktree.head, Head::Unknown(_));
-                !self.git.refs.contains(name) && !self.git.worktrees.iter().any(is_head_unknown)
-            }
-            Slot::Worktree(id) => !self.git.worktrees.iter().any(|worktree| &worktree.id == id),
+            Slot::Ref(name) => !self.git.refs.contains(name) && !self.is_a_head_unknown,
+            Slot::Worktree(id) => !self.worktrees.contains(id),
         }
     }
 

@@ -16,20 +16,10 @@ pub(super) enum Source<'a> {
 
 impl<'a> Planner<'a> {
     pub(super) fn source(&self, slot: &Slot) -> Source<'a> {
-        let parent = match (slot, self.look.policy.worktree_source) {
-            (Slot::Ref(_), _) | (Slot::Worktree(_), WorktreeSource::Source) => None,
-            (Slot::Worktree(_), WorktreeSource::Parent) => self.parent_slot(slot),
-        };
-        match parent {
-            None => self.configured_source(),
-            Some(parent) => self.parent_source(&parent),
+        match (slot, self.look.policy.worktree_source, &self.parent) {
+            (Slot::Worktree(_), WorktreeSource::Parent, Some(parent)) => self.parent_source(parent),
+            (Slot::Worktree(_) | Slot::Ref(_), _, _) => self.configured_source(),
         }
-    }
-
-    /// The slot of the main worktree's git branch, if that worktree is there to keep it alive.
-    fn parent_slot(&self, slot: &Slot) -> Option<Slot> {
-        let parent = Slot::Ref(self.git.main_branch.clone()?);
-        (self.is_in_use(&parent) && &parent != slot).then_some(parent)
     }
 
     fn configured_source(&self) -> Source<'a> {
@@ -65,12 +55,13 @@ impl<'a> Planner<'a> {
             self.record(slot)
                 .is_none_or(|child| !self.observed.branches.contains_key(&child.branch))
         };
+        let is_child = |slot: &Slot| matches!(slot, Slot::Worktree(_));
         self.look.policy.worktree_source == WorktreeSource::Parent
-            && self.in_use.iter().any(|(slot, _)| {
-                matches!(slot, Slot::Worktree(_))
-                    && self.parent_slot(slot).as_ref() == Some(&record.slot)
-                    && is_missing(slot)
-            })
+            && self.parent.as_ref() == Some(&record.slot)
+            && self
+                .in_use
+                .iter()
+                .any(|(slot, _)| is_child(slot) && is_missing(slot))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The daemon around the core, as small as it can be and in the shape of `daemon/src/reconcile.rs` and `apply.rs`: look, plan, then
 //! one sub-step after the other. Before and after each sub-step the weather may strike.
 
-use crate::event::{Fault, Mischief, Weather};
+use crate::event::{Fault, Mischief, Weather, Wish};
 use crate::mutant::Mutant;
 use crate::service::{Got, Maker, Refused};
 use crate::world::{USER, World, origin_name, project, repository_id};
@@ -12,7 +12,9 @@ use daemon_core::ids::{BranchId, BranchUid, Slot, WorktreeId};
 use daemon_core::lease;
 use daemon_core::permit::DeletePermit;
 use daemon_core::plan::{Action, Plan, Step, plan};
-use daemon_core::state::{Asks, GitView, Look, Observed, Reaped, Record, RecordState, RemoteBranch, Seen};
+use daemon_core::state::{
+    Ask, Asks, GitView, Look, Observed, Reaped, Record, RecordState, RemoteBranch, Seen,
+};
 use daemon_core::why::Why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -47,7 +49,7 @@ enum Stop {
 }
 
 /// One pass, killed or not.
-pub(crate) fn pass(world: &mut World, repository: usize, weather: &Weather) {
+pub(crate) fn pass(world: &mut World, repository: usize, weather: &Weather, wish: Option<Wish>) {
     let origin = world.profiles[repository];
     let mut pass = Pass {
         world,
@@ -59,6 +61,8 @@ pub(crate) fn pass(world: &mut World, repository: usize, weather: &Weather) {
         locked: BTreeSet::new(),
         is_still: false,
         planned: Observed::default(),
+        wish,
+        asks: Asks::default(),
     };
     if let Err(Stop::Crash) = pass.run() {
         world.restart();
@@ -78,11 +82,15 @@ struct Pass<'a> {
     is_still: bool,
     /// The branches as the plan saw them.
     planned: Observed,
+    wish: Option<Wish>,
+    /// The wish as the plan takes it.
+    asks: Asks,
 }
 
 impl Pass<'_> {
     fn run(&mut self) -> Result<(), Stop> {
         self.records = self.load();
+        self.asks = self.asks();
         let git = self.look_at_git();
         if let Seen::Present(view) = &git {
             self.world.note_locks(self.repository, false);
@@ -297,6 +305,7 @@ impl Pass<'_> {
         if let Seen::Present(observed) = &observed {
             self.planned = observed.clone();
         }
+        let reaped = self.reaped();
         let uptime = self.world.uptime;
         let attempts = self.memory().attempts.iter();
         let waiting = attempts.filter(|(_, (_, until))| *until > uptime);
@@ -310,13 +319,42 @@ impl Pass<'_> {
             records: &records,
             taken: &taken,
             backing_off: &backing_off,
-            asks: &Asks::default(),
-            reaped: Reaped::default(),
-            is_upsert_only: false,
+            asks: &self.asks,
+            reaped,
+            is_upsert_only: self.world.is_unconfirmed && !self.has(Mutant::Confirmed),
             policy: &policy,
             user_name: USER,
             now,
         })
+    }
+
+    fn reaped(&self) -> Reaped {
+        let ledger = &self.world.ledger;
+        Reaped {
+            owned: ledger.owned(self.origin),
+            in_last_hour: ledger.condemned_since(self.origin, self.world.wall() - TimeDelta::hours(1)),
+        }
+    }
+
+    fn asks(&self) -> Asks {
+        let mut asks = Asks::default();
+        let (n, ask) = match self.wish {
+            Some(Wish::Delete(n)) if self.has(Mutant::WordForAll) => (n, Ask::Reset),
+            Some(Wish::Delete(n)) => (n, Ask::Delete),
+            Some(Wish::Reset(n)) => (n, Ask::Reset),
+            Some(Wish::Keep(n)) => (n, Ask::Keep),
+            Some(Wish::GiveBack(n)) => (n, Ask::GiveBack),
+            Some(Wish::Collect | Wish::Leave) | None => {
+                asks.collect_garbage = self.wish == Some(Wish::Collect);
+                asks.is_leaving = self.wish == Some(Wish::Leave);
+                return asks;
+            }
+        };
+        if !self.records.is_empty() {
+            let record = &self.records[n as usize % self.records.len()];
+            asks.branches.insert(record.branch.clone(), ask);
+        }
+        asks
     }
 
     // ---- doing
@@ -355,7 +393,8 @@ impl Pass<'_> {
             Action::Quarantine => self.change(slot, |record| record.state = RecordState::Quarantined),
             Action::Reap(permit) => {
                 self.condemn(slot, true)?;
-                if let Err(stop) = self.delete(slot, permit) {
+                let word = self.wish.filter(|_| step.why == Why::Asked);
+                if let Err(stop) = self.delete(slot, permit, word) {
                     if matches!(stop, Stop::Service(Refused::Invalid(_))) {
                         self.condemn(slot, false)?;
                     }
@@ -364,7 +403,11 @@ impl Pass<'_> {
                 self.forget(slot)
             }
             Action::Forget => self.forget(slot),
-            Action::KeepForGood | Action::GiveBack => unreachable!("no person asks for anything here"),
+            Action::KeepForGood => self.keep(slot),
+            Action::GiveBack => self.change(slot, |record| {
+                record.is_kept = false;
+                record.lease_held = true;
+            }),
             Action::Rename { .. } => unreachable!("renames in this git leave no trace"),
         }
     }
@@ -442,7 +485,7 @@ impl Pass<'_> {
         match self.get(branch)? {
             Some(Got::Living(remote)) => Ok(remote.uid.as_ref() == Some(&ours)),
             Some(Got::Deleted { uid, has_lapsed }) if has_lapsed && uid.as_ref() == Some(&ours) => {
-                if self.world.ledger.condemned.contains(&(self.origin, ours)) {
+                if self.world.ledger.condemned.contains_key(&(self.origin, ours)) {
                     return Ok(false);
                 }
                 self.change(slot, |record| record.lease_held = true)?;
@@ -473,7 +516,8 @@ impl Pass<'_> {
         };
         self.write(|world| {
             if is_condemned {
-                world.ledger.condemned.insert((origin, uid));
+                let at = world.wall();
+                world.ledger.condemned.insert((origin, uid), at);
             } else {
                 world.ledger.condemned.remove(&(origin, uid));
             }
@@ -513,6 +557,17 @@ impl Pass<'_> {
         self.ask(|world| world.service(repository).hold(branch))
     }
 
+    /// For good, as somebody asked: whoever took the expiration off before, from here on it is off by that word.
+    fn keep(&mut self, slot: &Slot) -> Result<(), Stop> {
+        let (repository, record) = (self.repository, self.record(slot)?);
+        self.read_before_move(&record, None)?;
+        self.is_still = true;
+        let kept = self.change(slot, |record| record.is_kept = true);
+        let kept = kept.and_then(|()| self.ask(|world| world.service(repository).keep(&record.branch)));
+        self.is_still = false;
+        kept
+    }
+
     fn read_before_move(&mut self, record: &Record, to: Option<Timestamp>) -> Result<(), Stop> {
         if self.has(Mutant::BlindRenewal) {
             return Ok(());
@@ -523,11 +578,14 @@ impl Pass<'_> {
         }
     }
 
-    fn delete(&mut self, slot: &Slot, permit: &DeletePermit) -> Result<(), Stop> {
+    fn delete(&mut self, slot: &Slot, permit: &DeletePermit, word: Option<Wish>) -> Result<(), Stop> {
         let (repository, branch) = (self.repository, permit.branch());
         if !self.has(Mutant::NoSecondRead) {
-            let Some(Got::Living(mut fresh)) = self.get(branch)? else {
-                return Ok(());
+            let mut fresh = match self.get(branch)? {
+                Some(Got::Living(fresh)) => fresh,
+                Some(Got::Deleted { .. }) => return Ok(()),
+                // It was listed, so perhaps it is only not to be read yet.
+                None => return Err(Stop::Service(Refused::NotFound)),
             };
             if let Some(mutant) = self.world.mutant {
                 mutant.bend_read(&mut fresh, self.planned_uid(branch));
@@ -536,7 +594,7 @@ impl Pass<'_> {
             permit.still_holds(&fresh).map_err(|_| refused)?;
         }
         match self.ask_at_once(|world| {
-            world.judge_delete(repository, slot);
+            world.judge_delete(repository, slot, word);
             world.service(repository).delete(branch)
         }) {
             Err(Stop::Service(Refused::NotFound)) => Ok(()),

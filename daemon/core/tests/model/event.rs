@@ -11,8 +11,14 @@ pub(crate) const ORIGINS: usize = 2;
 /// One event of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The daemon looks at a repository and does what the plan says.
-    Pass { repository: usize, weather: Weather },
+    /// The daemon looks at a repository and does what the plan says. Perhaps somebody asked for something.
+    Pass {
+        repository: usize,
+        weather: Weather,
+        wish: Option<Wish>,
+    },
+    /// The ledger has to be confirmed by a person, or has been.
+    Unconfirmed(bool),
     /// So many seconds go by; the machine may sleep.
     Wait(i64),
     /// The machine's wall clock is set, by so many seconds.
@@ -35,6 +41,23 @@ pub(crate) struct Weather {
     pub(crate) faults: Vec<(u32, Fault)>,
     /// Just before that sub-step.
     pub(crate) mischief: Vec<(u32, Mischief)>,
+}
+
+/// What a person asks for. Numbers name records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// `lakebase branch delete`.
+    Delete(u32),
+    /// `lakebase branch reset`.
+    Reset(u32),
+    /// `lakebase branch keep`.
+    Keep(u32),
+    /// `lakebase branch keep --release`.
+    GiveBack(u32),
+    /// `lakebase gc --yes`.
+    Collect,
+    /// `lakebase forget --delete-branches`.
+    Leave,
 }
 
 /// What happens to one sub-step.
@@ -140,6 +163,7 @@ fn event(dice: &mut Dice, jumps: bool) -> Event {
         0..45 => Event::Pass {
             repository,
             weather: weather(dice),
+            wish: dice.one_in(12).then(|| wish(dice)),
         },
         45..62 => Event::Wait(dice.pick(&[1, 20, 61, 301, 301, 1000, 1000, 3601, 12_000, 12_000])),
         62..80 => Event::Git {
@@ -154,6 +178,7 @@ fn event(dice: &mut Dice, jumps: bool) -> Event {
         94 => Event::Wait(80 * 3600),
         95..97 if jumps => Event::SetClock(dice.pick(&[-YEAR, -3600, -30, 30, 3600, YEAR])),
         97 if dice.one_in(3) => Event::OtherProfile { repository },
+        97 => Event::Unconfirmed(dice.one_in(3)),
         98 => Event::Plant {
             repository,
             branch: dice.below(8),
@@ -179,6 +204,18 @@ fn weather(dice: &mut Dice) -> Weather {
         weather.mischief.push((dice.below(6), mischief(dice)));
     }
     weather
+}
+
+fn wish(dice: &mut Dice) -> Wish {
+    let n = dice.below(16);
+    match dice.below(12) {
+        0..3 => Wish::Delete(n),
+        3..5 => Wish::Reset(n),
+        5..8 => Wish::Keep(n),
+        8..10 => Wish::GiveBack(n),
+        10 => Wish::Collect,
+        _ => Wish::Leave,
+    }
 }
 
 fn change(dice: &mut Dice) -> Change {

@@ -15,8 +15,8 @@ pub(crate) struct Ledger {
     /// Names that a service will not give out, and until when.
     held: BTreeMap<(usize, BranchId), Timestamp>,
     planted: BTreeSet<Key>,
-    /// Branches that we deleted, or meant to.
-    pub(crate) condemned: BTreeSet<(usize, BranchUid)>,
+    /// Branches that we deleted, or meant to, and when.
+    pub(crate) condemned: BTreeMap<(usize, BranchUid), Timestamp>,
     pub(crate) breach: Option<String>,
 }
 
@@ -92,6 +92,19 @@ impl Ledger {
             .iter()
             .filter(|((_, o, _), record)| *o == origin && record.lease_held);
         held.map(|(_, record)| record.branch.clone()).collect()
+    }
+
+    /// How many branches the records say are ours.
+    pub(crate) fn owned(&self, origin: usize) -> usize {
+        let rows = self.rows.iter().filter(|((_, o, _), _)| *o == origin);
+        rows.filter(|(_, record)| record.state == RecordState::Owned)
+            .count()
+    }
+
+    /// How many branches were deleted, or meant to be.
+    pub(crate) fn condemned_since(&self, origin: usize, since: Timestamp) -> usize {
+        let here = self.condemned.iter().filter(|((o, _), _)| *o == origin);
+        here.filter(|(_, at)| **at >= since).count()
     }
 
     pub(crate) fn quarantined(&self) -> Vec<(usize, BranchId)> {

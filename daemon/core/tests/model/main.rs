@@ -85,4 +85,7 @@ every_planted_bug_is_caught! {
     a_daemon_that_forgets_which_leases_it_holds_is_caught: HeldUnwritten,
     a_daemon_that_shares_names_between_repositories_is_caught: NothingTaken,
     a_daemon_that_mixes_services_up_is_caught: AnyOrigin,
+    a_daemon_that_takes_a_word_for_everything_is_caught: WordForAll,
+    a_daemon_that_trusts_a_lost_ledger_is_caught: Confirmed,
+    a_daemon_that_reaps_what_is_kept_is_caught: NothingIsKept,
 }

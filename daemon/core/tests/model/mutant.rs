@@ -44,6 +44,12 @@ pub(crate) enum Mutant {
     NothingTaken,
     /// Records of another service are good here.
     AnyOrigin,
+    /// A word to delete a branch counts also when a worktree uses it.
+    WordForAll,
+    /// A ledger that was lost needs no confirmation.
+    Confirmed,
+    /// What a person keeps is like any other.
+    NothingIsKept,
 }
 
 impl Mutant {
@@ -91,6 +97,11 @@ impl Mutant {
                     record.was_locked = false;
                 }
             }
+            Self::NothingIsKept => {
+                for record in records {
+                    record.is_kept = false;
+                }
+            }
             Self::NothingTaken => taken.clear(),
             Self::FailedListIsEmpty
             | Self::HalfListIsWhole
@@ -101,6 +112,8 @@ impl Mutant {
             | Self::NoIntent
             | Self::HalfLease
             | Self::HeldUnwritten
+            | Self::WordForAll
+            | Self::Confirmed
             | Self::AnyOrigin => {}
         }
     }

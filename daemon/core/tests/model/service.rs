@@ -280,6 +280,14 @@ impl Service {
         Ok(())
     }
 
+    /// Takes an expiration off because a person said so.
+    pub(crate) fn keep(&mut self, id: &BranchId) -> Result<(), Refused> {
+        let branch = self.branches.get_mut(id).ok_or(Refused::NotFound)?;
+        branch.remote.expire_time = None;
+        branch.is_held = true;
+        Ok(())
+    }
+
     /// Deletes, softly, as the daemon's only delete does.
     pub(crate) fn delete(&mut self, id: &BranchId) -> Result<(), Refused> {
         let has_children = self.has_children(id);

@@ -3,7 +3,7 @@
 
 use crate::daemon::{Memory, pass};
 use crate::dice::Dice;
-use crate::event::{Event, Mischief, ORIGINS, REPOSITORIES, Weather};
+use crate::event::{Event, Mischief, ORIGINS, REPOSITORIES, Weather, Wish};
 use crate::git::Git;
 use crate::ledger::Ledger;
 use crate::mutant::Mutant;
@@ -85,6 +85,8 @@ pub(crate) struct World {
     offset: TimeDelta,
     /// The machine's other clock, which nobody can set.
     pub(crate) uptime: Duration,
+    /// A person has to look at the ledger before anything is deleted.
+    pub(crate) is_unconfirmed: bool,
     pub(crate) breach: Option<String>,
     /// What happened and what the daemon did, if anybody wants to read it.
     pub(crate) story: Option<Vec<String>>,
@@ -108,6 +110,7 @@ impl World {
             now,
             offset: TimeDelta::zero(),
             uptime: Duration::ZERO,
+            is_unconfirmed: false,
             breach: None,
             story: None,
         }
@@ -135,7 +138,12 @@ impl World {
     pub(crate) fn happen(&mut self, event: &Event) -> Result<(), String> {
         self.tell(|| format!("{event:?}"));
         match event {
-            Event::Pass { repository, weather } => pass(self, *repository, weather),
+            Event::Pass {
+                repository,
+                weather,
+                wish,
+            } => pass(self, *repository, weather, *wish),
+            Event::Unconfirmed(is_unconfirmed) => self.is_unconfirmed = *is_unconfirmed,
             Event::Wait(seconds) => self.wait(*seconds),
             Event::SetClock(seconds) => {
                 // In the minute in which a new branch may not be listed, its age is all that tells that it is not gone. A
@@ -237,26 +245,48 @@ impl World {
     }
 
     /// Judges a delete of a slot's branch by what is true of the slot.
-    pub(crate) fn judge_delete(&mut self, repository: usize, slot: &Slot) {
+    pub(crate) fn judge_delete(&mut self, repository: usize, slot: &Slot, word: Option<Wish>) {
+        let origin = self.profiles[repository];
         let git = &self.gits[repository];
+        let records = self.ledger.records(repository, origin);
+        let is_kept = records
+            .iter()
+            .any(|record| &record.slot == slot && record.is_kept);
+        let breach = match word {
+            _ if self.is_unconfirmed => Some("by a ledger that was lost"),
+            _ if is_kept => Some("which is kept"),
+            Some(Wish::Delete(_)) if git.in_use().contains(slot) => Some("which is in use"),
+            Some(Wish::Collect) if git.has(slot) => Some("which is no garbage"),
+            Some(Wish::Keep(_) | Wish::GiveBack(_)) => Some("which nobody asked to delete"),
+            Some(_) => None,
+            None => self.judge_unasked(repository, slot),
+        };
+        if let Some(breach) = breach {
+            self.note(format!("a delete of the branch of {slot}, {breach}"));
+        }
+    }
+
+    /// Judges a delete that nobody asked for.
+    fn judge_unasked(&self, repository: usize, slot: &Slot) -> Option<&'static str> {
+        let git = &self.gits[repository];
+        let was_removed = git.was_removed(slot);
         let seen = self
             .sightings
             .get(&(repository, self.profiles[repository], slot.clone()))
             .cloned()
             .unwrap_or_default();
         let gone_for = seen.first_absent.map_or(TimeDelta::zero(), |at| self.now - at);
-        let breach = if git.has(slot) {
-            "which is there"
+        if git.has(slot) {
+            Some("which is there")
         } else if seen.absent < 2 {
-            "which was found gone only once"
-        } else if gone_for + TOLERANCE < GRACE && !git.was_removed(slot) {
-            "which is still in its grace"
+            Some("which was found gone only once")
+        } else if gone_for + TOLERANCE < GRACE && !was_removed {
+            Some("which is still in its grace")
         } else if seen.was_locked {
-            "whose worktree was locked"
+            Some("whose worktree was locked")
         } else {
-            return;
-        };
-        self.note(format!("a delete of the branch of {slot}, {breach}"));
+            None
+        }
     }
 
     /// Drops a record. One of a branch that is ours and alive must not be lost.
@@ -297,6 +327,7 @@ impl World {
     pub(crate) fn calm_down(&mut self) -> Result<u64, String> {
         self.gits.iter_mut().for_each(Git::mend);
         self.offset = TimeDelta::zero();
+        self.is_unconfirmed = false;
         let mut steps = 0;
         for round in 1.. {
             for pause in CALM {
@@ -304,7 +335,7 @@ impl World {
                 self.wait(pause);
                 self.clear_away();
                 for repository in 0..REPOSITORIES {
-                    pass(self, repository, &Weather::default());
+                    pass(self, repository, &Weather::default(), None);
                     self.judge()?;
                     steps += 1;
                 }
@@ -383,7 +414,9 @@ impl World {
             let Maker::Daemon { repository, .. } = branch.maker else {
                 continue;
             };
-            let is_needed = service.has_children(id) || branch.is_touched;
+            let is_kept = |record: &Record| record.is_kept && &record.branch == id;
+            let is_kept = self.ledger.records(repository, origin).iter().any(is_kept);
+            let is_needed = service.has_children(id) || branch.is_touched || is_kept;
             if is_needed || self.profiles[repository] != origin {
                 continue;
             }

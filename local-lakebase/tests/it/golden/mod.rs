@@ -29,11 +29,11 @@ use crate::lake::Lake;
 const RECORDED_AT: &str = "2026-08-01T10:00:00Z";
 
 fn client(url: &str, token: &str) -> Client {
-    let workspace = Workspace {
-        origin: url.parse().unwrap(),
-        token: SecretString::from(token.to_owned()),
-        source: TokenSource::Given("a test".into()),
-    };
+    let workspace = Workspace::with_token(
+        url.parse().unwrap(),
+        SecretString::from(token.to_owned()),
+        TokenSource::Given("a test".into()),
+    );
     let limits = Limits {
         first_pause: Duration::from_millis(1),
         ..Limits::default()
