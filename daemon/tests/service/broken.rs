@@ -234,7 +234,11 @@ fn cli(rig: &Rig, version: &str, answer: &str) {
     );
     let place = rig.world.path("databricks");
     fs::write(rig.world.path("databricks.new"), script).expect("written");
-    fs::set_permissions(rig.world.path("databricks.new"), fs::Permissions::from_mode(0o755)).expect("changed");
+    fs::set_permissions(
+        rig.world.path("databricks.new"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .expect("changed");
     fs::rename(rig.world.path("databricks.new"), place).expect("renamed");
 }
 
@@ -274,7 +278,13 @@ async fn the_databricks_cli_is_absent_or_too_old_or_not_signed_in_or_its_keyring
     .await;
     ward.bear(
         "cli-not-signed-in",
-        async |rig| cli(rig, "0.296.0", &says("databricks OAuth is not configured for this host")),
+        async |rig| {
+            cli(
+                rig,
+                "0.296.0",
+                &says("databricks OAuth is not configured for this host"),
+            );
+        },
         async |rig| cli(rig, "0.296.0", &token),
     )
     .await;
