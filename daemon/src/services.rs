@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 mod examine;
 
-pub(crate) use examine::{End, Examined, Way};
+pub(crate) use examine::{Examined, Way};
 
 /// What records of Local Lakebase are kept under; its port may change.
 const LOCAL: &str = "local";
@@ -191,16 +191,6 @@ impl Services {
         }
     }
 
-    /// What became of each way of signing in, as far as a place was found to ask.
-    fn ways(&self, named: Option<&str>) -> Vec<Attempt> {
-        let is_local = named == Some(LOCAL);
-        if is_local {
-            vec![]
-        } else {
-            profile::explain(named, &self.auth).1
-        }
-    }
-
     /// The workspace to use; `None` for Local Lakebase: asked for by name, or because nothing else is configured.
     fn workspace(&self, named: Option<&str>) -> Result<Option<Workspace>, Problem> {
         if named == Some(LOCAL) {
@@ -209,7 +199,7 @@ impl Services {
         match profile::load(named, &self.auth) {
             Ok(workspace) => Ok(Some(workspace)),
             Err(AuthError::NotConfigured { .. }) if named.is_none() => Ok(None),
-            Err(error) => Err(problem(&error, &profile_fix(&error))),
+            Err(error) => Err(problem(&error, &error.fix())),
         }
     }
 
@@ -272,24 +262,6 @@ impl Local {
                 postgres_version: String::new(),
             },
         }
-    }
-}
-
-/// What a person can do about a workspace that cannot be chosen.
-fn profile_fix(error: &AuthError) -> String {
-    let name = match error {
-        AuthError::UnknownProfile { profile, .. } => Some(profile),
-        AuthError::Incomplete {
-            place: TokenSource::Profile { name, .. },
-            missing: "host" | "token",
-        } => Some(name),
-        _ => None,
-    };
-    match name {
-        Some(name) => {
-            format!("run `databricks configure --profile {name}`, or set LAKEBASE_PROFILE in lakebase.config")
-        }
-        None => error.fix(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::{failed, failure, ok, skipped, warning};
 use crate::attempts::{gone_fix, service_fix, sign_in_fix};
 use crate::board::RepositoryView;
 use crate::service::Service;
-use crate::services::{End, Examined, Way, chain};
+use crate::services::{Examined, Way, chain};
 use daemon_core::config_file::Settings;
 use lakebase_api::{Branch, BranchState, Client, Error, ProjectName};
 use lakebase_proto::v1::{self, Area};
@@ -41,10 +41,9 @@ impl Service {
 }
 
 fn way(way: &Way) -> v1::Check {
-    match &way.end {
-        End::Chosen(words) => ok(Area::SignIn, &way.name, words.clone()),
-        End::Skipped(why) => skipped(Area::SignIn, &way.name, why.clone()),
-        End::Failed(problem) => failed(Area::SignIn, &way.name, problem),
+    match &way.skipped {
+        None => ok(Area::SignIn, way.name, "it is used"),
+        Some(why) => skipped(Area::SignIn, way.name, why.clone()),
     }
 }
 
@@ -71,6 +70,10 @@ fn not_in(host: &str, error: &Error) -> Vec<v1::Check> {
     match error {
         Error::Unauthenticated { .. } | Error::PermissionDenied { .. } => vec![
             ok(AREA, "host", format!("`{host}` answers")),
+            failure(AREA, "sign-in", message, &fix),
+        ],
+        Error::SignIn { source, .. } if !source.is_transient() => vec![
+            skipped(AREA, "host", "not asked, for want of a sign-in"),
             failure(AREA, "sign-in", message, &fix),
         ],
         _ => vec![

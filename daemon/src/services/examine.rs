@@ -3,7 +3,8 @@
 
 use super::{LOCAL, Services, problem};
 use crate::board::Problem;
-use lakebase_api::{Attempt, Client, Limits, Outcome, Workspace};
+use lakebase_api::auth::{Attempt, Outcome, profile};
+use lakebase_api::{Client, Limits, Workspace};
 use std::time::Duration;
 
 /// How many branches of a project may be unarchived at once on the real service, which does not tell.
@@ -32,40 +33,19 @@ pub(crate) struct Examined {
 
 /// A way of signing in, and what became of it.
 pub(crate) struct Way {
-    pub(crate) name: String,
-    pub(crate) end: End,
-}
-
-impl Way {
-    fn new(way: Attempt, found: &Result<Option<Workspace>, Problem>) -> Self {
-        let end = match (way.outcome, found) {
-            (Outcome::Skipped(reason), _) => End::Skipped(reason),
-            (Outcome::Chosen, Ok(Some(workspace))) => End::Chosen(format!("by {}", workspace.source)),
-            (Outcome::Chosen, Ok(None)) => End::Chosen(String::new()),
-            (Outcome::Chosen, Err(problem)) => End::Failed(problem.clone()),
-        };
-        Self {
-            name: way.method.to_owned(),
-            end,
-        }
-    }
-}
-
-pub(crate) enum End {
-    Chosen(String),
-    Skipped(String),
-    Failed(Problem),
+    pub(crate) name: &'static str,
+    /// Why it was passed over, if it was.
+    pub(crate) skipped: Option<String>,
 }
 
 impl Services {
     /// Decides anew which service it is, and makes a client for it.
     pub(crate) async fn examine(&self, named: Option<&str>) -> Examined {
-        let found = self.workspace(named);
-        let ways = self
-            .ways(named)
-            .into_iter()
-            .map(|way| Way::new(way, &found))
-            .collect();
+        let (found, ways) = match named {
+            Some(LOCAL) => (self.workspace(named), vec![]),
+            Some(_) | None => (self.workspace(named), profile::explain(named, &self.auth).1),
+        };
+        let ways = ways.into_iter().map(way).collect();
         let (chosen, workspace, limit) = match found {
             Err(problem) => (Err(problem.clone()), Err(problem), BRANCHES),
             Ok(Some(workspace)) => {
@@ -87,6 +67,16 @@ impl Services {
 
     async fn local_workspace(&self) -> Result<Workspace, Problem> {
         self.started_local().await?.workspace()
+    }
+}
+
+fn way(attempt: Attempt) -> Way {
+    Way {
+        name: attempt.method,
+        skipped: match attempt.outcome {
+            Outcome::Chosen => None,
+            Outcome::Skipped(why) => Some(why),
+        },
     }
 }
 

@@ -224,3 +224,76 @@ async fn local_lakebase_has_no_postgres() {
     world.reconcile().await;
     compare("no-postgres", &seen(&world, "<host>"));
 }
+
+/// What the Databricks CLI does when it is asked for a token: a real program that only knows these two questions. Its tokens
+/// end so soon that it is asked each time.
+fn cli(rig: &Rig, version: &str, answer: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let script = format!(
+        "#!/bin/sh\nif [ \"$1\" = --version ]; then echo \"Databricks CLI v{version}\"; exit; fi\n{answer}\n"
+    );
+    let place = rig.world.path("databricks");
+    fs::write(rig.world.path("databricks.new"), script).expect("written");
+    fs::set_permissions(
+        rig.world.path("databricks.new"),
+        fs::Permissions::from_mode(0o755),
+    )
+    .expect("changed");
+    fs::rename(rig.world.path("databricks.new"), place).expect("renamed");
+}
+
+fn says(words: &str) -> String {
+    format!("echo 'Error: {words}' >&2; exit 1")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_databricks_cli_is_absent_or_too_old_or_not_signed_in_or_its_keyring_is_locked() {
+    let token = format!(
+        "echo '{{\"access_token\":\"{TOKEN}\",\"token_type\":\"Bearer\",\"expiry\":\"2020-01-01T00:00:00Z\"}}'"
+    );
+    let mut ward = Ward::open().await;
+    let rig = &ward.rig;
+    cli(rig, "0.296.0", &token);
+    configure(
+        rig,
+        &format!(
+            "[work]\nhost = {}\nauth_type = databricks-cli\ndatabricks_cli_path = {}\n",
+            rig.proxy.url,
+            rig.world.path("databricks").display()
+        ),
+    );
+    rig.world.reconcile().await;
+    assert_eq!(rig.problems().await, "");
+    ward.bear(
+        "cli-absent",
+        async |rig| fs::remove_file(rig.world.path("databricks")).expect("removed"),
+        async |rig| cli(rig, "0.296.0", &token),
+    )
+    .await;
+    ward.bear(
+        "cli-too-old",
+        async |rig| cli(rig, "0.205.2", &token),
+        async |rig| cli(rig, "0.296.0", &token),
+    )
+    .await;
+    ward.bear(
+        "cli-not-signed-in",
+        async |rig| {
+            cli(
+                rig,
+                "0.296.0",
+                &says("databricks OAuth is not configured for this host"),
+            );
+        },
+        async |rig| cli(rig, "0.296.0", &token),
+    )
+    .await;
+    // The brake has let three worktrees go; here none does.
+    let rig = &ward.rig;
+    cli(rig, "0.296.0", &says("cannot access keyring: it is locked"));
+    rig.world.reconcile().await;
+    compare("keyring-locked", &seen(&rig.world, &rig.proxy.url));
+    cli(rig, "0.296.0", &token);
+    rig.world.reconcile().await;
+    assert_eq!(rig.problems().await, "");
+}
