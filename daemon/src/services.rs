@@ -8,9 +8,7 @@ use crate::config::Config;
 use crate::provider::Provider;
 use daemon_core::config_file::Settings;
 use lakebase_api::auth::profile;
-use lakebase_api::{
-    Attempt, AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace,
-};
+use lakebase_api::{AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace};
 use local_lakebase::{LocalLakebase, StartError};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
