@@ -19,6 +19,8 @@ use tracing::{info, warn};
 
 /// How long a request waits for a connection, a switch of branches included.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A connection that was used so lately is taken as it is: under load the question would double the round trips.
+const USED_LATELY: Duration = Duration::from_millis(250);
 /// How long one run of the migrations may take: another store on the same branch may be running them too.
 const MIGRATION_PATIENCE: Duration = Duration::from_mins(1);
 /// How long the last requests on a branch that was left may take.
@@ -153,8 +155,8 @@ impl Serving {
             .max_connections(MAX_CONNECTIONS)
             .acquire_timeout(PATIENCE)
             .max_lifetime(connection_life)
-            // A compute that was suspended has hung up on idle connections: find out before a request does.
-            .test_before_acquire(true)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| Box::pin(is_alive(connection, meta.idle_for)))
             .connect_lazy_with(credential.login().clone());
         Self {
             credential,
@@ -362,6 +364,12 @@ impl Keeper {
             self.retired.spawn(retire(left.pool));
         }
     }
+}
+
+/// Says whether a connection can be used. A compute that was suspended has hung up on idle ones: find out before a request
+/// does.
+async fn is_alive(connection: &mut PgConnection, idle: Duration) -> sqlx::Result<bool> {
+    Ok(idle < USED_LATELY || connection.ping().await.is_ok())
 }
 
 /// Waits for the next credential; for ever when there will be none.
