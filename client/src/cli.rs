@@ -1,7 +1,7 @@
 //! The command line: what can be typed, and which command it is. Each command is a file in `command/`.
 
 use crate::command::{
-    branch, completions, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run, status, up, why,
+    branch, completions, dev, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run, status, up, why,
 };
 use crate::{failure, terminal};
 use clap::{Parser, Subcommand};
@@ -22,7 +22,7 @@ Exit codes:
   4  no registered repository here, or its lakebase.config is missing or wrong
   5  the branch is not ready
 `run` and `psql` end with the exit code of their command; 127: there is no such
-command, 126: it cannot be started.";
+command, 126: it cannot be started. `dev --help` lists those of `dev`.";
 
 /// Gives every git worktree its own Lakebase (PostgreSQL) branch.
 #[derive(Debug, Parser)]
@@ -55,6 +55,7 @@ enum Command {
     Run(run::Args),
     /// Open this worktree's branch in psql
     Psql(psql::Args),
+    Dev(dev::Args),
     /// Reset, delete or keep a branch
     #[command(subcommand)]
     Branch(branch::Command),
@@ -94,13 +95,17 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    if let Command::Completions(args) = &cli.command {
-        return completions::run(args, &mut <Cli as clap::CommandFactory>::command());
+    let output = terminal::Output::new(cli.json);
+    match &cli.command {
+        Command::Completions(args) => {
+            return completions::run(args, &mut <Cli as clap::CommandFactory>::command());
+        }
+        Command::Dev(args) => return Err(dev::run(args, output, cli.no_color)),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let output = terminal::Output::new(cli.json);
     match cli.command {
         Command::Init(args) => runtime.block_on(init::run(&args, output)),
         Command::Up(args) => runtime.block_on(up::run(&args, output)),
@@ -117,7 +122,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Forget(args) => runtime.block_on(forget::run(&args, output)),
         Command::Reconcile(args) => runtime.block_on(reconcile::run(&args, output)),
         Command::Hook(command) => runtime.block_on(hook::run(&command, output)),
-        Command::Completions(_) => Ok(()),
+        Command::Completions(_) | Command::Dev(_) => Ok(()),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod branch;
 pub(crate) mod completions;
+pub(crate) mod dev;
 pub(crate) mod down;
 pub(crate) mod env;
 pub(crate) mod events;

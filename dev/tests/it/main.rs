@@ -1,0 +1,8 @@
+//! The built program with real processes, each project in a directory of its own.
+
+mod changes;
+mod ends;
+mod file;
+mod logs;
+mod scene;
+mod start;
