@@ -1,7 +1,8 @@
 //! The command line: what can be typed, and which command it is. Each command is a file in `command/`.
 
 use crate::command::{
-    branch, completions, dev, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run, status, up, why,
+    branch, completions, dev, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run, status,
+    up, why,
 };
 use crate::{failure, terminal};
 use clap::{Parser, Subcommand};

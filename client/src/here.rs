@@ -16,7 +16,11 @@ pub(crate) fn cwd() -> anyhow::Result<PathBuf> {
 pub(crate) fn program(name: &str) -> Command {
     let beside = std::env::current_exe().and_then(|this| this.canonicalize());
     let beside = beside.map(|this| this.with_file_name(name)).ok();
-    Command::new(beside.filter(|path| path.is_file()).unwrap_or_else(|| name.into()))
+    Command::new(
+        beside
+            .filter(|path| path.is_file())
+            .unwrap_or_else(|| name.into()),
+    )
 }
 
 /// Returns the worktree that holds the path: the innermost, as worktrees may lie in one another.

@@ -28,7 +28,9 @@ fn dev_hands_everything_over() {
     let mut command = installed(&scene, Some("#!/bin/sh\nprintf '<%s>' \"$@\"\n"));
     let said = stdout(command.args(["--no-color", "dev", "logs", "-f", "-d", "1h", "--help", "a b"]));
     assert_eq!(said, "<--no-color><logs><-f><-d><1h><--help><a b>");
-    let said = stdout(installed(&scene, Some("#!/bin/sh\nprintf '<%s>' \"$@\"\n")).args(["dev", "status", "--json"]));
+    let said = stdout(
+        installed(&scene, Some("#!/bin/sh\nprintf '<%s>' \"$@\"\n")).args(["dev", "status", "--json"]),
+    );
     assert!(said.contains("<status>") && said.contains("<--json>"), "{said}");
     let mut command = installed(&scene, Some("#!/bin/sh\nexit 5\n"));
     assert_eq!(failure(command.args(["dev", "status"])).0, 5);
@@ -37,9 +39,16 @@ fn dev_hands_everything_over() {
 #[test]
 fn dev_without_its_program_says_what_to_install() {
     let scene = Scene::new();
-    let (code, said) = failure(installed(&scene, None).args(["dev", "start"]).env("PATH", "/nonexistent"));
+    let (code, said) = failure(
+        installed(&scene, None)
+            .args(["dev", "start"])
+            .env("PATH", "/nonexistent"),
+    );
     assert_eq!(code, 1);
-    assert!(said.contains("hint: install `lakebase-dev` beside `lakebase`"), "{said}");
+    assert!(
+        said.contains("hint: install `lakebase-dev` beside `lakebase`"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -79,7 +79,9 @@ watch = ["src"]
     let pid = project.process("web")["pid"].clone();
 
     project.write("src/build.sh", "echo type error >&2; exit 1");
-    until("the build has failed", || project.process("web")["problem"].is_string());
+    until("the build has failed", || {
+        project.process("web")["problem"].is_string()
+    });
     let web = project.process("web");
     assert_eq!((&web["pid"], &web["state"]), (&pid, &"ready".into()));
     assert!(project.good(&["logs"]).contains("type error"));
@@ -103,7 +105,11 @@ fn restart_is_for_one_process_or_for_all_with_the_file_read_again() {
     until("a has noted it", || project.lines("runs-a") == 2);
     assert_eq!(project.lines("runs-b"), 1);
     let (code, said) = project.bad(&["restart", "nobody"]);
-    assert_eq!((code, said.contains("there is no process `nobody`")), (1, true), "{said}");
+    assert_eq!(
+        (code, said.contains("there is no process `nobody`")),
+        (1, true),
+        "{said}"
+    );
 
     project.write("lakebase.dev.toml", "[process.a]\nrun = ''");
     let (code, said) = project.bad(&["restart"]);

@@ -36,7 +36,11 @@ fn stop_leaves_no_process() {
     assert_eq!(scene.processes(), [""; 0]);
     assert_eq!(project.good(&["stop"]), "nothing ran");
     let (code, said) = project.bad(&["status"]);
-    assert_eq!((code, said.contains("nothing runs in this worktree")), (3, true), "{said}");
+    assert_eq!(
+        (code, said.contains("nothing runs in this worktree")),
+        (3, true),
+        "{said}"
+    );
 }
 
 #[test]
@@ -47,7 +51,11 @@ fn the_supervisor_has_a_session_of_its_own() {
     let pid = project.status()["pid"].to_string();
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let session = stat.rsplit_once(')').expect("a name").1.split_whitespace().nth(3);
-    assert_eq!(session, Some(pid.as_str()), "the end of the terminal would end it");
+    assert_eq!(
+        session,
+        Some(pid.as_str()),
+        "the end of the terminal would end it"
+    );
 }
 
 #[test]
@@ -60,12 +68,19 @@ fn what_a_killed_supervisor_left_is_ended_and_the_ports_are_kept() {
     assert!(!scene.processes().is_empty(), "its process outlived it");
     assert_eq!(project.good(&["start"]), url);
     let now = scene.processes();
-    assert!(!now.iter().any(|line| line.starts_with(&format!("{before} "))), "{now:?}");
+    assert!(
+        !now.iter().any(|line| line.starts_with(&format!("{before} "))),
+        "{now:?}"
+    );
     assert_eq!(now.len(), 2, "a supervisor and its process: {now:?}");
 
     kill_supervisor(&project);
     let (code, said) = project.bad(&["status"]);
-    assert_eq!((code, said.contains("the supervisor was killed")), (3, true), "{said}");
+    assert_eq!(
+        (code, said.contains("the supervisor was killed")),
+        (3, true),
+        "{said}"
+    );
     assert_eq!(scene.processes(), [""; 0]);
 
     project.good(&["start"]);

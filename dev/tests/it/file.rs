@@ -10,7 +10,9 @@ fn what_is_wrong_in_the_file_is_told_with_the_line() {
     let (code, said) = project.bad(&["start"]);
     assert_eq!(code, 4);
     assert!(
-        said.contains("cannot use `lakebase.dev.toml`: line 3: unknown key `reday`; the nearest known one is `ready`"),
+        said.contains(
+            "cannot use `lakebase.dev.toml`: line 3: unknown key `reday`; the nearest known one is `ready`"
+        ),
         "{said}"
     );
     project.write("lakebase.dev.toml", "[check]\nrun = ['true']\n");
@@ -27,7 +29,10 @@ fn a_worktree_without_the_file_is_told_so() {
     for command in ["start", "stop", "restart", "status", "logs", "check", "build"] {
         let (code, said) = project.bad(&[command]);
         assert_eq!(code, 4, "{command}: {said}");
-        assert!(said.contains("there is no `lakebase.dev.toml` in this worktree"), "{said}");
+        assert!(
+            said.contains("there is no `lakebase.dev.toml` in this worktree"),
+            "{said}"
+        );
     }
     assert_eq!(project.bad(&["statsu"]).0, 2);
 }
@@ -61,7 +66,10 @@ fn check_runs_all_commands_and_says_which_failed() {
 #[test]
 fn build_stops_at_the_first_that_fails() {
     let scene = Scene::new();
-    let project = scene.project("shop", "[build]\nrun = ['echo one >> ran', 'false', 'echo two >> ran']\n");
+    let project = scene.project(
+        "shop",
+        "[build]\nrun = ['echo one >> ran', 'false', 'echo two >> ran']\n",
+    );
     assert_eq!(project.bad(&["build"]).0, 1);
     assert_eq!(project.read("ran"), "one\n");
     project.write("lakebase.dev.toml", "[build]\nrun = ['echo good >> ran']\n");

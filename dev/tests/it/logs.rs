@@ -19,7 +19,9 @@ fn lines_are_chosen_by_process_and_by_time_and_followed() {
     let project = scene.project("shop", TWO);
     project.good(&["start"]);
     let log = || project.good(&["logs"]);
-    until("both have spoken", || log().contains("a | from a") && log().contains("b | from b"));
+    until("both have spoken", || {
+        log().contains("a | from a") && log().contains("b | from b")
+    });
     assert!(!project.good(&["logs", "b"]).contains("from a"));
 
     // As if it had been written long ago.
@@ -35,12 +37,23 @@ fn lines_are_chosen_by_process_and_by_time_and_followed() {
     until("a has spoken", || log().contains("from a"));
     assert!(log().contains("long ago"));
     let lately = project.good(&["logs", "-d", "1h"]);
-    assert!(lately.contains("from a") && !lately.contains("long ago"), "{lately}");
+    assert!(
+        lately.contains("from a") && !lately.contains("long ago"),
+        "{lately}"
+    );
     assert_eq!(project.bad(&["logs", "-d", "1 hour"]).0, 2);
     let (code, said) = project.bad(&["logs", "c"]);
-    assert_eq!((code, said.contains("there is no process `c`")), (1, true), "{said}");
+    assert_eq!(
+        (code, said.contains("there is no process `c`")),
+        (1, true),
+        "{said}"
+    );
 
-    let mut following = project.command(&["logs", "-f", "a"]).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut following = project
+        .command(&["logs", "-f", "a"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it runs");
     let mut lines = BufReader::new(following.stdout.take().expect("piped")).lines();
     assert!(lines.any(|line| line.is_ok_and(|line| line.ends_with("from a"))));
     project.write("go", "");

@@ -61,7 +61,9 @@ impl Scene {
         let pids = entries.filter_map(|entry| entry.file_name().into_string().ok());
         let marked = |pid: &String| {
             let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|one| one == mark.as_bytes())
+            environment
+                .split(|byte| *byte == 0)
+                .any(|one| one == mark.as_bytes())
         };
         let line = |pid: String| {
             let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -40,7 +40,10 @@ ready = "http://127.0.0.1:{port}/who"
     let status = project.good(&["status"]);
     assert!(status.contains(&url) && status.contains("ready"), "{status}");
     let json = project.status();
-    assert_eq!((&json["url"], &json["ready"]), (&url.clone().into(), &true.into()));
+    assert_eq!(
+        (&json["url"], &json["ready"]),
+        (&url.clone().into(), &true.into())
+    );
 }
 
 #[test]
@@ -51,7 +54,11 @@ fn worktrees_started_at_the_same_instant_have_ports_of_their_own_for_good() {
     let start = |project: &crate::scene::Project<'_>| {
         project.write("who", &project.root.display().to_string());
         let mut command = project.command(&["start"]);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs")
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs")
     };
     let started = projects.each_ref().map(start);
     let urls = started.map(|child| {
@@ -59,7 +66,11 @@ fn worktrees_started_at_the_same_instant_have_ports_of_their_own_for_good() {
         assert!(output.status.success(), "{}", err(&output));
         out(&output).trim_end().to_owned()
     });
-    assert_eq!(urls.iter().collect::<BTreeSet<_>>().len(), names.len(), "{urls:?}");
+    assert_eq!(
+        urls.iter().collect::<BTreeSet<_>>().len(),
+        names.len(),
+        "{urls:?}"
+    );
     for (project, url) in projects.iter().zip(&urls) {
         assert_eq!(get(url, "/who"), project.root.display().to_string());
         assert_eq!(project.good(&["stop"]), "stopped");
@@ -105,14 +116,22 @@ env = { API = "http://127.0.0.1:{web.port}/who" }
 #[test]
 fn a_crash_is_told_and_tried_again_after_longer_and_longer_pauses() {
     let scene = Scene::new();
-    let project = scene.project("shop", "[process.web]\nport = 'PORT'\nrun = 'echo no such table >&2; exit 3'");
+    let project = scene.project(
+        "shop",
+        "[process.web]\nport = 'PORT'\nrun = 'echo no such table >&2; exit 3'",
+    );
     let (code, said) = project.bad(&["start"]);
     assert_eq!(code, 1);
     assert!(said.contains("| no such table"), "{said}");
-    assert!(said.contains("process `web`: it ended by itself: exit status: 3"), "{said}");
+    assert!(
+        said.contains("process `web`: it ended by itself: exit status: 3"),
+        "{said}"
+    );
     assert!(said.contains("hint: see `lakebase dev logs web`"), "{said}");
     crate::scene::until("two restarts", || {
-        project.process("web")["restarts"].as_u64().is_some_and(|count| count >= 2)
+        project.process("web")["restarts"]
+            .as_u64()
+            .is_some_and(|count| count >= 2)
     });
     crate::scene::until("its pause", || project.process("web")["state"] == "crashed");
     let (code, said) = project.bad(&["status"]);
