@@ -211,9 +211,9 @@ mod tests {
         log.add("a", Voice::Process, "first | x");
         let (mut reader, lines) = Reader::open(&path).expect("open");
         assert_eq!(lines[0].text, "first | x");
-        let long = "x".repeat(10_000);
+        let text = "x".repeat(10_000);
         for _ in 0..1_000 {
-            log.add("a", Voice::Process, &long);
+            log.add("a", Voice::Process, &text);
         }
         log.add("b", Voice::Supervisor, "last");
         let size = |path: &Path| fs::metadata(path).expect("there").len();
@@ -230,6 +230,6 @@ mod tests {
     fn a_line_without_end_is_broken() {
         assert_eq!(end_of_line(b"ab\ncd"), Some(3));
         assert_eq!(end_of_line(b"ab"), None);
-        assert_eq!(end_of_line(&[b'x'; MAX_LINE + 5]), Some(MAX_LINE));
+        assert_eq!(end_of_line("x".repeat(MAX_LINE + 5).as_bytes()), Some(MAX_LINE));
     }
 }

@@ -344,7 +344,7 @@ impl Life {
             groups.push(Group {
                 leader: group,
                 started,
-            })
+            });
         });
         let log = &self.common.log;
         if let Some(pipe) = child.stdout.take() {

@@ -33,12 +33,12 @@ pub(crate) fn run(json: bool) -> anyhow::Result<()> {
         return Err(nothing_runs().into());
     };
     print(Some(&reply), json)?;
-    match reply.processes.iter().all(|view| view.state.is_good()) {
-        true => Ok(()),
-        false => Err(Failure::new(Exit::NotReady, "not everything is ready")
-            .hint("see `lakebase dev logs`")
-            .into()),
+    if reply.processes.iter().all(|view| view.state.is_good()) {
+        return Ok(());
     }
+    Err(Failure::new(Exit::NotReady, "not everything is ready")
+        .hint("see `lakebase dev logs`")
+        .into())
 }
 
 pub(super) fn nothing_runs() -> Failure {
