@@ -55,5 +55,5 @@ fn dev_without_its_program_says_what_to_install() {
 fn help_and_completions_know_dev() {
     let scene = Scene::new();
     assert!(stdout(&mut scene.lakebase(&["--help"])).contains("  dev "));
-    assert!(stdout(&mut scene.lakebase(&["completions", "bash"])).contains("lakebase__dev"));
+    assert!(stdout(&mut scene.lakebase(&["completions", "bash"])).contains("lakebase,dev)"));
 }

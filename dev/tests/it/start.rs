@@ -31,15 +31,18 @@ ready = "http://127.0.0.1:{port}/who"
     assert!(said.contains("not ready after 1 s: web"), "{said}");
     assert_eq!(project.process("web")["state"], "starting");
     assert_eq!(project.bad(&["status"]).0, 5);
+    let promised = project.good(&["start", "--no-wait"]);
     project.write("go", "");
     let url = project.good(&["start"]);
+    assert_eq!(promised, url);
     assert_eq!(get(&url, "/who"), "shop");
     let pid = project.process("web")["pid"].clone();
     assert_eq!(project.good(&["start"]), url);
     assert_eq!(project.process("web")["pid"], pid, "it was started a second time");
     let status = project.good(&["status"]);
     assert!(status.contains(&url) && status.contains("ready"), "{status}");
-    let json = project.status();
+    let json: serde_json::Value = serde_json::from_str(&project.good(&["--json", "start"])).expect("JSON");
+    assert_eq!(json, project.status());
     assert_eq!(
         (&json["url"], &json["ready"]),
         (&url.clone().into(), &true.into())
