@@ -7,7 +7,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const MAX_REQUEST: u64 = 4096;
 
 /// What a command wants.
@@ -35,28 +35,35 @@ pub(crate) struct Reply {
 /// # Errors
 /// When one is there and does not answer.
 pub(crate) fn ask(place: &Place, request: &Request) -> io::Result<Option<Reply>> {
-    let mut stream = match UnixStream::connect(place.socket()) {
+    let stream = match UnixStream::connect(place.socket()) {
         Ok(stream) => stream,
         Err(error) if is_nobody(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
+    match exchange(stream, request) {
+        Ok(answer) if answer.is_empty() => Ok(None),
+        Ok(answer) => Ok(Some(serde_json::from_str(&answer)?)),
+        Err(error) if is_nobody(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn exchange(mut stream: UnixStream, request: &Request) -> io::Result<String> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line)?;
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
-    if answer.is_empty() {
-        // It ended before it could answer.
-        return Ok(None);
-    }
-    Ok(Some(serde_json::from_str(&answer)?))
+    Ok(answer)
 }
 
 fn is_nobody(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    // The last two when it was killed meanwhile.
     matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+        NotFound | ConnectionRefused | ConnectionReset | BrokenPipe
     )
 }

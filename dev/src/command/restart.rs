@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<()> {
         .find(|view| view.name == *name)
         .map_or(0, |view| view.times_ready);
     let reply = until_ready(&place, PATIENCE, |view| {
-        view.name != *name || view.times_ready > times
+        view.name != *name || (view.state.is_good() && view.times_ready > times)
     })?;
     tell(&reply, json)
 }

@@ -1,6 +1,6 @@
 //! `lakebase dev start`: starts the supervisor, and waits until its processes answer.
 
-use crate::board::{State, View};
+use crate::board::View;
 use crate::command::{block_on, load, status, sweep_if_alone};
 use crate::control::{Reply, Request, ask};
 use crate::failure::{Exit, Failure};
@@ -40,9 +40,7 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     }
     let mut reply = ensure_running(&place)?;
     if !args.no_wait {
-        reply = until_ready(&place, args.timeout, |view| {
-            !view.once || view.state == State::Done
-        })?;
+        reply = until_ready(&place, args.timeout, |view| view.state.is_good())?;
     }
     tell(&reply, json)
 }
@@ -142,7 +140,7 @@ pub(super) fn until_ready(
                 terminal::progress(&format!("{}: {}", view.name, view.state.word()));
             }
         }
-        let is_missing = |view: &&View| !(view.state.is_good() && is_enough(view));
+        let is_missing = |view: &&View| !is_enough(view);
         let missing: Vec<&View> = reply.processes.iter().filter(is_missing).collect();
         if let Some(failed) = missing.iter().find(|view| view.problem.is_some()) {
             return Err(failed_to_start(place, failed).into());

@@ -120,3 +120,36 @@ fn restart_is_for_one_process_or_for_all_with_the_file_read_again() {
     let status = project.status();
     assert_eq!(status["processes"].as_array().map(Vec::len), Some(1), "{status}");
 }
+
+#[test]
+fn a_first_build_that_fails_is_mended_by_a_change() {
+    let scene = Scene::new();
+    let project = scene.project(
+        "shop",
+        "[process.web]\nbuild = 'sh src/build.sh'\nrun = 'exec sleep 1000'\nwatch = ['src']",
+    );
+    project.write("src/build.sh", "echo type error >&2; exit 1");
+    let (code, said) = project.bad(&["start"]);
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("| type error") && said.contains("its build failed"),
+        "{said}"
+    );
+    assert_eq!(project.process("web")["state"], "failed");
+    project.write("src/build.sh", "true");
+    until("it runs", || project.process("web")["state"] == "ready");
+    project.good(&["status"]);
+}
+
+#[test]
+fn one_that_is_restarted_alone_does_not_wait_for_the_others() {
+    let scene = Scene::new();
+    let project = scene.project(
+        "shop",
+        "[process.good]\nrun = 'exec sleep 1000'\n[process.bad]\nrun = 'exit 1'\nport = 'PORT'",
+    );
+    assert_eq!(project.bad(&["start"]).0, 1);
+    project.good(&["restart", "good"]);
+    assert_eq!(project.bad(&["restart", "bad"]).0, 1);
+    assert_eq!(project.bad(&["status"]).0, 5);
+}

@@ -147,3 +147,24 @@ fn all_ends_when_the_worktree_is_removed() {
         kept.filter(|entry| entry.path().is_dir()).count() == 1
     });
 }
+
+#[test]
+fn one_that_is_killed_comes_back_on_its_port() {
+    let scene = Scene::new();
+    let project = scene.project("shop", WEB);
+    let url = project.good(&["start"]);
+    let pid = project.process("web")["pid"].clone();
+    assert!(
+        Command::new("kill")
+            .args(["-9", &pid.to_string()])
+            .status()
+            .expect("kill runs")
+            .success()
+    );
+    until("it is back", || {
+        let web = project.process("web");
+        web["state"] == "ready" && web["pid"] != pid
+    });
+    let web = project.process("web");
+    assert_eq!((&web["url"], &web["restarts"]), (&url.into(), &1.into()));
+}

@@ -4,5 +4,6 @@ mod changes;
 mod ends;
 mod file;
 mod logs;
+mod rooms;
 mod scene;
 mod start;

@@ -113,7 +113,7 @@ env = { API = "http://127.0.0.1:{web.port}/who" }
     project.write("who", "second");
     project.good(&["restart", "web"]);
     crate::scene::until("it ran again", || project.read("made") == "first\nsecond\n");
-    assert_eq!(project.process("client")["state"], "done");
+    crate::scene::until("it has ended", || project.process("client")["state"] == "done");
 }
 
 #[test]
@@ -166,4 +166,30 @@ fn what_lakebase_says_of_a_branch_that_is_not_there_is_shown() {
     let (code, said) = project.bad(&["start"]);
     assert_eq!(code, 1);
     assert!(said.contains("| hint: start it with `lakebase up`"), "{said}");
+}
+
+#[test]
+fn of_many_starts_at_once_one_starts_it() {
+    let scene = Scene::new();
+    let project = scene.project("shop", WEB);
+    let start = || {
+        let mut command = project.command(&["start"]);
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it runs")
+    };
+    let started: Vec<_> = (0..4).map(|_| start()).collect();
+    let urls: BTreeSet<String> = started
+        .into_iter()
+        .map(|child| {
+            let output = child.wait_with_output().expect("it ends");
+            assert!(output.status.success(), "{}", err(&output));
+            out(&output)
+        })
+        .collect();
+    assert_eq!(urls.len(), 1, "{urls:?}");
+    let all = scene.processes();
+    assert_eq!(all.len(), 2, "a supervisor and its process: {all:?}");
 }
