@@ -23,7 +23,7 @@ Exit codes:
   4  no registered repository here, or its lakebase.config is missing or wrong
   5  the branch is not ready
 `run` and `psql` end with the exit code of their command; 127: there is no such
-command, 126: it cannot be started.";
+command, 126: it cannot be started. `dev --help` lists those of `dev`.";
 
 /// Gives every git worktree its own Lakebase (PostgreSQL) branch.
 #[derive(Debug, Parser)]
@@ -54,11 +54,9 @@ enum Command {
     Env(env::Args),
     /// Run a command with the variables that lead to this worktree's branch
     Run(run::Args),
-    /// Run this worktree's development processes: start, stop, restart, status, logs, check, build
-    #[command(disable_help_flag = true)]
-    Dev(dev::Args),
     /// Open this worktree's branch in psql
     Psql(psql::Args),
+    Dev(dev::Args),
     /// Reset, delete or keep a branch
     #[command(subcommand)]
     Branch(branch::Command),
@@ -100,13 +98,17 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<()> {
-    if let Command::Completions(args) = &cli.command {
-        return completions::run(args, &mut <Cli as clap::CommandFactory>::command());
+    let output = terminal::Output::new(cli.json);
+    match &cli.command {
+        Command::Completions(args) => {
+            return completions::run(args, &mut <Cli as clap::CommandFactory>::command());
+        }
+        Command::Dev(args) => return Err(dev::run(args, output, cli.no_color)),
+        _ => {}
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let output = terminal::Output::new(cli.json);
     match cli.command {
         Command::Init(args) => runtime.block_on(init::run(&args, output)),
         Command::Up(args) => runtime.block_on(up::run(&args, output)),
@@ -124,8 +126,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Forget(args) => runtime.block_on(forget::run(&args, output)),
         Command::Reconcile(args) => runtime.block_on(reconcile::run(&args, output)),
         Command::Hook(command) => runtime.block_on(hook::run(&command, output)),
-        Command::Dev(args) => dev::run(&args, cli.no_color, output),
-        Command::Completions(_) => Ok(()),
+        Command::Completions(_) | Command::Dev(_) => Ok(()),
     }
 }
 

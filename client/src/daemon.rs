@@ -17,15 +17,9 @@ const PATHS: [&str; 4] = [
 /// How much of a log is shown.
 const LINES: usize = 8;
 
-/// The daemon's command: the program beside this one, else the one on PATH.
+/// The daemon's command.
 pub(crate) fn command() -> Command {
-    let beside = std::env::current_exe().and_then(|this| this.canonicalize());
-    let beside = beside.map(|this| this.with_file_name(BINARY)).ok();
-    Command::new(
-        beside
-            .filter(|path| path.is_file())
-            .unwrap_or_else(|| BINARY.into()),
-    )
+    crate::here::program(BINARY)
 }
 
 /// A daemon that was just started, and what it says before it has a log.
@@ -50,6 +44,8 @@ pub(crate) fn start() -> io::Result<Started> {
     }
     let child = command
         .current_dir("/")
+        // Started within a development loop, it does not end with that.
+        .env_remove("LAKEBASE_DEV")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(said.try_clone()?)

@@ -1,14 +1,26 @@
-//! Where the command was started, and which worktree that is.
+//! Where the command was started, which worktree that is, and which programs were installed with this one.
 
 use anyhow::Context;
 use lakebase_proto::v1::Worktree;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Returns the working directory, free of links.
 pub(crate) fn cwd() -> anyhow::Result<PathBuf> {
     let cwd = std::env::current_dir().context("cannot find the working directory")?;
     cwd.canonicalize()
         .with_context(|| format!("cannot find the working directory `{}`", cwd.display()))
+}
+
+/// Returns the command of a program of ours: the one beside this program, else the one on PATH.
+pub(crate) fn program(name: &str) -> Command {
+    let beside = std::env::current_exe().and_then(|this| this.canonicalize());
+    let beside = beside.map(|this| this.with_file_name(name)).ok();
+    Command::new(
+        beside
+            .filter(|path| path.is_file())
+            .unwrap_or_else(|| name.into()),
+    )
 }
 
 /// Returns the worktree that holds the path: the innermost, as worktrees may lie in one another.

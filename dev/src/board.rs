@@ -1,7 +1,8 @@
 //! What the supervisor shows of its processes, and waits for in them.
 
-use crate::clock::now_ms;
+use crate::clock;
 use serde::{Deserialize, Serialize};
+use std::time::UNIX_EPOCH;
 use tokio::sync::watch;
 
 /// How a process is.
@@ -93,4 +94,9 @@ impl Board {
         // The sender is in `self`, so it is not gone.
         self.0.subscribe().wait_for(holds).await.map(drop).ok();
     }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = clock::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -30,7 +30,10 @@ const MORE: &str = r#"A file `lakebase.dev.toml` in the worktree describes the p
   after = ["api"]
 
   [check]
-  run = ["make lint", "make test"]             # `lakebase dev check`
+  run = ["make lint", "make test"]             # `lakebase dev check`: all of them
+
+  [build]
+  run = ["make", "make package"]               # `lakebase dev build`: up to the first that fails
 
 Exit codes:
   0  done

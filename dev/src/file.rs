@@ -136,9 +136,11 @@ pub(crate) fn parse(text: &str) -> Result<DevFile, FileError> {
 
 /// A process's name, and where it stands.
 type Named = (String, Range<usize>);
+/// Where something is wrong, and what.
+type Misplaced = (Range<usize>, String);
 
 /// Refuses keys that nobody knows, and returns the processes' names in the order of the file.
-fn known_keys(file: &DeTable<'_>) -> Result<Vec<Named>, (Range<usize>, String)> {
+fn known_keys(file: &DeTable<'_>) -> Result<Vec<Named>, Misplaced> {
     let mut names = Vec::new();
     known(file, KEYS)?;
     for (key, value) in file {
@@ -161,7 +163,7 @@ fn known_keys(file: &DeTable<'_>) -> Result<Vec<Named>, (Range<usize>, String)> 
     Ok(names)
 }
 
-fn known(table: &DeTable<'_>, keys: &[&str]) -> Result<(), (Range<usize>, String)> {
+fn known(table: &DeTable<'_>, keys: &[&str]) -> Result<(), Misplaced> {
     let unknown = table.keys().find(|key| !keys.contains(&key.get_ref().as_ref()));
     unknown.map_or(Ok(()), |key| {
         Err((key.span(), unknown_word("key", key.get_ref(), keys)))

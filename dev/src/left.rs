@@ -41,18 +41,15 @@ impl Run {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    /// The groups of this run that have members now. A pid that another process got in the meantime is not one of them:
-    /// somebody in the group must carry the run's mark, or be the leader that was recorded.
+    /// The groups of this run that have members now, also those that went into a session of their own. A pid that another
+    /// process got in the meantime is not one of them: somebody in the group must carry the run's mark, or be the leader
+    /// that was recorded.
     fn groups_of(&self, processes: &[Process]) -> BTreeSet<i32> {
-        let is_inside = |process: &&Process| {
-            let recorded = self.groups.iter().any(|group| group.leader == process.group);
-            recorded || process.session == Some(self.supervisor)
-        };
         let is_ours = |process: &&Process| {
             let leads = |group: &Group| group.leader == process.pid && group.started == process.started;
             self.groups.iter().any(leads) || system::carries(process.pid, &format!("{MARK}={}", self.mark))
         };
-        let ours = processes.iter().filter(is_inside).filter(is_ours);
+        let ours = processes.iter().filter(is_ours);
         ours.map(|process| process.group)
             .filter(|group| *group != self.supervisor)
             .collect()

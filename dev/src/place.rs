@@ -165,9 +165,10 @@ fn find(from: &Path) -> Option<&Path> {
 /// A part to read, and one that makes it unique.
 fn key(root: &Path) -> String {
     let hash = Sha256::digest(root.as_os_str().as_encoded_bytes());
+    let hash = hex::encode(hash.get(..5).unwrap_or_default());
     let name = root.file_name().unwrap_or_default().to_string_lossy();
     let name = name.chars().filter(char::is_ascii_alphanumeric).take(16);
-    format!("{}-{}", name.collect::<String>(), hex::encode(&hash[..5]))
+    format!("{}-{hash}", name.collect::<String>())
 }
 
 fn state_dir() -> Option<PathBuf> {

@@ -121,7 +121,10 @@ pub(crate) async fn live(index: usize, plan: Plan, common: Common, mut orders: m
         let again = board.until(|views| life.plan.once && is_good(views) && times(views, &after) > seen);
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Again(why)) => life.again(&why).await,
+                Some(Order::Again(why)) => match latest(why, &mut orders) {
+                    Order::Again(why) => life.again(&why).await,
+                    Order::Stop => return life.stop().await,
+                },
                 Some(Order::Stop) | None => return life.stop().await,
             },
             ended = end_of(&mut life.build) => life.built(ended).await,
@@ -131,6 +134,18 @@ pub(crate) async fn live(index: usize, plan: Plan, common: Common, mut orders: m
             () = again => life.again("what it comes after is new").await,
         }
     }
+}
+
+/// The orders that came while the process was busy are obeyed once.
+fn latest(why: String, orders: &mut mpsc::Receiver<Order>) -> Order {
+    let mut latest = Order::Again(why);
+    while latest != Order::Stop {
+        match orders.try_recv() {
+            Ok(order) => latest = order,
+            Err(_) => break,
+        }
+    }
+    latest
 }
 
 fn times(views: &[View], of: &[usize]) -> u64 {

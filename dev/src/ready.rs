@@ -8,13 +8,14 @@ use tokio::time::{sleep, timeout};
 
 const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(2);
+const AT_ONCE: Duration = Duration::from_millis(300);
 
 /// What to ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Probe {
     Http(hyper::Uri),
     Port(u16),
-    /// There is nothing to ask: it is ready as soon as it runs.
+    /// There is nothing to ask: it is ready when it has not ended at once.
     Nothing,
 }
 
@@ -31,7 +32,10 @@ pub(crate) async fn answers(probe: Probe) {
 
 async fn ask(probe: &Probe) -> anyhow::Result<bool> {
     match probe {
-        Probe::Nothing => Ok(true),
+        Probe::Nothing => {
+            sleep(AT_ONCE).await;
+            Ok(true)
+        }
         Probe::Port(port) => Ok(TcpStream::connect(("127.0.0.1", *port)).await.map(drop).is_ok()),
         Probe::Http(uri) => ask_http(uri).await,
     }

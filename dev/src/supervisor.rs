@@ -1,15 +1,14 @@
 //! The one process per worktree that has the others running: starts a task for each, answers commands, passes changes of
 //! files on, and ends everything when it is told to or when the worktree is gone.
 
-use crate::board::{Board, State, View};
-use crate::clock::now_ms;
+use crate::board::{Board, State, View, now_ms};
 use crate::control::{MAX_REQUEST, Reply, Request};
 use crate::file::{DevFile, Plan};
 use crate::left::Run;
 use crate::log::{Log, Voice};
 use crate::place::Place;
 use crate::process::{self, Common, Order};
-use crate::watch::{Change, Interest, Watch};
+use crate::watch::{Interest, Watch};
 use crate::{command, ports, system};
 use anyhow::Context;
 use std::fs;
@@ -67,9 +66,8 @@ struct Supervisor {
     orders: Vec<mpsc::Sender<Order>>,
     lives: JoinSet<()>,
     listener: UnixListener,
-    /// Ends when it is dropped.
-    _watching: JoinSet<()>,
-    changes: mpsc::Receiver<Change>,
+    /// Ends with the supervisor.
+    watching: JoinSet<()>,
     problem: Option<String>,
     term: Signal,
     int: Signal,
@@ -93,11 +91,6 @@ impl Supervisor {
             run_file: place.run_file(),
         };
         let (watch, problem) = watch(&place.root, &plans);
-        let (teller, changes) = mpsc::channel(ORDERS);
-        let mut watching = JoinSet::new();
-        if let Some(watch) = watch {
-            watching.spawn(watch.run(teller));
-        }
         let mut supervisor = Self {
             place: place.clone(),
             open: file.open,
@@ -106,8 +99,7 @@ impl Supervisor {
             orders: Vec::new(),
             lives: JoinSet::new(),
             listener,
-            _watching: watching,
-            changes,
+            watching: JoinSet::new(),
             problem,
             term,
             int,
@@ -118,6 +110,12 @@ impl Supervisor {
             supervisor
                 .lives
                 .spawn(process::live(index, plan, supervisor.common.clone(), receiver));
+        }
+        if let Some(watch) = watch {
+            // A task of its own: a burst of changes must not be forgotten because a command asks something.
+            supervisor
+                .watching
+                .spawn(pass_on(watch, supervisor.orders.clone()));
         }
         Ok(supervisor)
     }
@@ -132,9 +130,6 @@ impl Supervisor {
                     if matches!(timeout(PATIENCE, self.answer(stream)).await, Ok(Ok(true))) {
                         return Why::Told;
                     }
-                },
-                change = self.changes.recv(), if !self.changes.is_closed() => if let Some(change) = change {
-                    self.again(change.process, format!("changed: {}", change.path.display()));
                 },
                 _ = look.tick() => if identity.is_some() && crate::supervisor::identity(&self.place.root) != identity {
                     return Why::WorktreeGone;
@@ -157,7 +152,7 @@ impl Supervisor {
             Request::Restart(name) => match self.names.iter().position(|known| known == name) {
                 Some(index) => {
                     self.common.board.change(index, |view| view.problem = None);
-                    self.again(index, "restarted by a person".to_owned());
+                    self.again(index, "restarted by a person");
                     None
                 }
                 None => Some(format!("there is no process `{name}`")),
@@ -177,10 +172,9 @@ impl Supervisor {
         Ok(request == Request::Stop)
     }
 
-    fn again(&self, index: usize, why: String) {
+    fn again(&self, index: usize, why: &str) {
         if let Some(orders) = self.orders.get(index) {
-            // With so many waiting, one more would change nothing.
-            orders.try_send(Order::Again(why)).ok();
+            again(orders, why.to_owned());
         }
     }
 
@@ -202,6 +196,22 @@ impl Supervisor {
         match why {
             Why::Told => self.common.log.add("supervisor", Voice::Supervisor, "stopped"),
             Why::WorktreeGone => self.place.remove().unwrap_or_default(),
+        }
+    }
+}
+
+fn again(orders: &mpsc::Sender<Order>, why: String) {
+    // With so many waiting, one more would change nothing.
+    orders.try_send(Order::Again(why)).ok();
+}
+
+/// Tells each process of the changes that concern it.
+async fn pass_on(mut watch: Watch, orders: Vec<mpsc::Sender<Order>>) {
+    loop {
+        for change in watch.changes().await {
+            if let Some(orders) = orders.get(change.process) {
+                again(orders, format!("changed: {}", change.path.display()));
+            }
         }
     }
 }

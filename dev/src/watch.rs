@@ -1,8 +1,9 @@
 //! Tells which processes are concerned when files change. The only user of notify. What `.gitignore` names does not count,
-//! except a file that the process's `watch` names itself.
+//! except where the process's `watch` names it itself.
 
 use ignore::WalkBuilder;
 use ignore::gitignore::Gitignore;
+use notify::event::ModifyKind;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -71,19 +72,8 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Passes changes on for as long as somebody listens.
-    pub(crate) async fn run(mut self, listener: mpsc::Sender<Change>) {
-        loop {
-            for change in self.changes().await {
-                if listener.send(change).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Waits for the next changes. Dropped half-way it forgets some.
-    async fn changes(&mut self) -> Vec<Change> {
+    /// Waits for the next changes. Never ends without one.
+    pub(crate) async fn changes(&mut self) -> Vec<Change> {
         loop {
             let events = self.burst().await;
             let is_lost = |event: &notify::Result<Event>| event.as_ref().map_or(true, Event::need_rescan);
@@ -99,12 +89,15 @@ impl Watch {
                 .into_iter()
                 .flatten()
                 .filter(|event| !matches!(event.kind, EventKind::Access(_)));
-            let mut paths: BTreeSet<PathBuf> = touched.flat_map(|event| event.paths).collect();
-            let is_new = |path: &&PathBuf| path.is_dir() && !is_ignored(&self.root, path);
-            let dirs: Vec<PathBuf> = paths.iter().filter(is_new).cloned().collect();
-            for dir in dirs {
-                // It may be gone again. What was put there before it was watched is told by nobody else.
-                paths.extend(self.add(&dir, true).unwrap_or_default());
+            let mut paths = BTreeSet::new();
+            for event in touched {
+                for path in &event.paths {
+                    if is_arrival(event.kind) && self.is_to_be_watched(path) {
+                        // It may be gone again. What is in it already has come without an event of its own.
+                        paths.extend(self.add(path, true).unwrap_or_default());
+                    }
+                }
+                paths.extend(event.paths);
             }
             let changes: Vec<Change> = self
                 .interests
@@ -148,20 +141,24 @@ impl Watch {
         events
     }
 
-    /// Watches a directory, or a tree without what is ignored, and returns the files that are in it.
+    fn is_to_be_watched(&self, path: &Path) -> bool {
+        let mut watched = self.interests.iter().flat_map(|interest| &interest.paths);
+        path.is_dir() && !is_ignored(&self.root, path) && watched.any(|watched| path.starts_with(watched))
+    }
+
+    /// Watches a directory, and returns the files in it.
     fn add(&mut self, dir: &Path, with_those_in_it: bool) -> anyhow::Result<Vec<PathBuf>> {
         let mut files = Vec::new();
         let depth = (!with_those_in_it).then_some(0);
         let walk = WalkBuilder::new(dir)
             .hidden(false)
             .require_git(false)
-            .filter_entry(|entry| entry.file_name() != ".git")
             .max_depth(depth)
+            .filter_entry(|entry| entry.file_name() != ".git")
             .build();
         for entry in walk {
             let entry = entry?;
-            let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
-            if is_dir {
+            if entry.file_type().is_some_and(|kind| kind.is_dir()) {
                 self.watcher.watch(entry.path(), RecursiveMode::NonRecursive)?;
             } else {
                 files.push(entry.into_path());
@@ -169,6 +166,14 @@ impl Watch {
         }
         Ok(files)
     }
+}
+
+/// Whether something is there that was not before.
+fn is_arrival(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(_))
+    )
 }
 
 /// Whether a `.gitignore` between the root and the path names the path, or a directory above it.

@@ -26,3 +26,11 @@ use_node() {
   fi
   export PATH="$place/node_modules/node-$platform/bin:$place/node_modules/.bin:$PATH"
 }
+
+# Installs what the front end is made of, unless it is there. Called at the repository's root.
+use_node_modules() {
+  # npm writes the first of these last.
+  [ ! store-app/ui/node_modules/.package-lock.json -nt store-app/ui/package-lock.json ] || return 0
+  note "front end: npm ci"
+  (cd store-app/ui && npm ci --no-audit --no-fund --loglevel=error)
+}

@@ -1,11 +1,10 @@
 //! What the commands print, for people, shells and programs, and what they exit with.
 
 use crate::fake::{PASSWORD, World};
-use crate::scene::{LAKEBASE, Scene, failure, json, stdout, write};
+use crate::scene::{Scene, failure, json, stdout, write};
 use lakebase_proto::v1::WorktreeState;
 use lakebase_proto::{PROTOCOL, Reason};
 use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
@@ -63,34 +62,6 @@ fn a_wrong_argument_is_wrong_usage() {
     assert_eq!(failure(&mut scene.lakebase(&["lss"])).0, 2);
     assert_eq!(failure(&mut scene.lakebase(&["env", "--format", "xml"])).0, 2);
     assert!(stdout(&mut scene.lakebase(&["--help"])).contains("Exit codes:"));
-}
-
-#[test]
-fn dev_becomes_the_program_beside_it_with_all_its_arguments() {
-    let scene = Scene::new();
-    let bin = scene.dir().join("bin");
-    let dev = bin.join("lakebase-dev");
-    write(&dev, "#!/bin/sh\necho \"$@\"\nexit 5\n");
-    std::fs::copy(LAKEBASE, bin.join("lakebase")).expect("copy");
-    let mut command = scene.pinned(bin.join("lakebase"), &scene.root());
-    let (code, text) = failure(command.args(["dev", "start"]));
-    assert_eq!(code, 1, "{text}");
-    assert!(text.contains("cannot start `lakebase-dev`"), "{text}");
-    std::fs::set_permissions(&dev, std::fs::Permissions::from_mode(0o755)).expect("chmod");
-    for (typed, given) in [
-        (&["dev", "logs", "-f", "-d", "1h"][..], "logs -f -d 1h\n"),
-        (&["dev", "--help"], "--help\n"),
-        (&["--json", "dev", "status"], "--json status\n"),
-        (&["dev", "status", "--json"], "status --json\n"),
-    ] {
-        let out = scene
-            .pinned(bin.join("lakebase"), &scene.root())
-            .args(typed)
-            .assert()
-            .code(5);
-        assert_eq!(String::from_utf8_lossy(&out.get_output().stdout), given);
-    }
-    assert!(stdout(&mut scene.lakebase(&["--help"])).contains("\n  dev "));
 }
 
 #[test]

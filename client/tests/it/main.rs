@@ -1,6 +1,7 @@
 //! The built binaries against a daemon on a real socket, in real git repositories.
 
 mod commands;
+mod dev;
 mod fake;
 mod hook;
 mod hook_states;

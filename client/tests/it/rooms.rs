@@ -3,12 +3,14 @@
 use std::process::Command;
 
 /// What would make it slow to start, and why it has no need of it.
-const FORBIDDEN: [(&str, &str); 7] = [
+const FORBIDDEN: [(&str, &str); 9] = [
     ("git2", "the daemon reads git"),
     ("libgit2-sys", "the daemon reads git"),
     ("sqlx", "the daemon keeps the ledger, and psql speaks SQL"),
     ("sqlx-core", "the daemon keeps the ledger, and psql speaks SQL"),
     ("reqwest", "only the daemon speaks to the service"),
+    ("notify", "`lakebase-dev` watches files"),
+    ("toml", "`lakebase-dev` reads its own file"),
     ("rustls", "the socket is private to the user, and needs no TLS"),
     (
         "native-tls",
@@ -51,7 +53,13 @@ fn the_client_links_nothing_heavy() {
             "the client must not link `{name}`: {why}"
         );
     }
-    for ours in ["daemon-core", "lakebase-api", "lakebased", "local-lakebase"] {
+    for ours in [
+        "daemon-core",
+        "lakebase-api",
+        "lakebase-dev",
+        "lakebased",
+        "local-lakebase",
+    ] {
         assert!(
             !tree.iter().any(|it| it == ours),
             "the client knows `lakebase-proto` only, not `{ours}`"

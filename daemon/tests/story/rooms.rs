@@ -62,6 +62,11 @@ fn each_foreign_crate_has_one_owner() {
             &["config.rs", "local.rs", "services.rs", "store.rs"],
             "above the services nobody knows which one it is; the others are its flags and its own commands",
         ),
+        (
+            "lakebase.dev",
+            &[],
+            "what a repository holds is never run by the daemon; `lakebase dev` is a person's command",
+        ),
     ] {
         assert_eq!(holders(text), owners, "{rule} (`{text}`)");
     }
@@ -115,6 +120,7 @@ fn every_file_says_what_it_is_for() {
         "local-lakebase",
         "daemon",
         "client",
+        "dev",
         "store-app",
     ] {
         for path in sources(&workspace.join(member)) {

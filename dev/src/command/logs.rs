@@ -1,11 +1,10 @@
 //! `lakebase dev logs`: what the processes said, and what happened to them.
 
-use crate::clock;
 use crate::command::load;
 use crate::failure::{Exit, Failure};
 use crate::log::{Line, Reader, Voice};
 use crate::place::Place;
-use crate::{span, terminal};
+use crate::{clock, span, terminal};
 use anyhow::Context;
 use chrono::{DateTime, SecondsFormat, Utc};
 use owo_colors::{AnsiColors, OwoColorize};

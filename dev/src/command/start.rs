@@ -4,6 +4,7 @@ use crate::board::View;
 use crate::command::{block_on, load, status, sweep_if_alone};
 use crate::control::{Reply, Request, ask};
 use crate::failure::{Exit, Failure};
+use crate::left::MARK;
 use crate::log::{Reader, Voice};
 use crate::place::Place;
 use crate::{span, supervisor, terminal};
@@ -67,9 +68,19 @@ pub(super) fn tell(reply: &Reply, json: bool) -> anyhow::Result<()> {
 /// Returns what the supervisor shows, and starts one if there is none.
 fn ensure_running(place: &Place) -> anyhow::Result<Reply> {
     let _lock = place.command_lock().context("cannot lock the worktree's state")?;
-    let Some(left) = sweep_if_alone(place)? else {
-        // It may have the lock and not listen yet.
-        return first_answer(place, None);
+    let deadline = Instant::now() + PATIENCE;
+    let left = loop {
+        if let Some(left) = sweep_if_alone(place)? {
+            break left;
+        }
+        // It may hold the lock and not listen yet, or be about to end.
+        if let Some(reply) = ask(place, &Request::Status).context("cannot ask the supervisor")? {
+            return Ok(reply);
+        }
+        if Instant::now() >= deadline {
+            return Err(broken(place).into());
+        }
+        sleep(LOOK);
     };
     if left > 0 {
         terminal::warn("the supervisor was killed; ended what it had left running");
@@ -79,22 +90,23 @@ fn ensure_running(place: &Place) -> anyhow::Result<Reply> {
     let child = Command::new(supervisor)
         .arg("supervise")
         .current_dir(&place.root)
+        // Started from within another worktree's loop, it does not end with that.
+        .env_remove(MARK)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(said)
         .spawn()
         .context("cannot start the supervisor")?;
-    first_answer(place, Some(child))
+    first_answer(place, child)
 }
 
-fn first_answer(place: &Place, mut child: Option<Child>) -> anyhow::Result<Reply> {
+fn first_answer(place: &Place, mut child: Child) -> anyhow::Result<Reply> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(reply) = ask(place, &Request::Status).context("cannot ask the supervisor")? {
             return Ok(reply);
         }
-        let death = child.as_mut().map(Child::try_wait).transpose()?.flatten();
-        if death.is_some() || Instant::now() >= deadline {
+        if child.try_wait()?.is_some() || Instant::now() >= deadline {
             return Err(broken(place).into());
         }
         sleep(LOOK);

@@ -1,7 +1,6 @@
 //! `lakebase dev status`: each process, and what is wrong with it.
 
-use crate::board::View;
-use crate::clock::now_ms;
+use crate::board::{View, now_ms};
 use crate::command::sweep_if_alone;
 use crate::control::{Reply, Request, ask};
 use crate::failure::{Exit, Failure};
@@ -37,8 +36,9 @@ pub(crate) fn run(json: bool) -> anyhow::Result<()> {
     if reply.processes.iter().all(|view| view.state.is_good()) {
         return Ok(());
     }
-    let failure = Failure::new(Exit::NotReady, "not everything is ready");
-    Err(failure.hint("see `lakebase dev logs`").into())
+    Err(Failure::new(Exit::NotReady, "not everything is ready")
+        .hint("see `lakebase dev logs`")
+        .into())
 }
 
 pub(super) fn nothing_runs() -> Failure {

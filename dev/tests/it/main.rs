@@ -1,8 +1,9 @@
-//! The built program with small projects of shell and Python: real processes, real ports, real files.
+//! The built program with real processes, each project in a directory of its own.
 
-mod files;
-mod life;
-mod ports;
-mod reports;
+mod changes;
+mod ends;
+mod file;
+mod logs;
 mod rooms;
-mod world;
+mod scene;
+mod start;
