@@ -209,7 +209,7 @@ async fn a_wrong_secret_is_told_and_not_shown() {
 }
 
 #[tokio::test]
-async fn sec_11_a_host_that_names_another_to_sign_in_at_gets_no_secret() {
+async fn sec_14_a_host_that_names_another_to_sign_in_at_gets_no_secret() {
     let evil = MockServer::start().await;
     let server = MockServer::start().await;
     let config = json!({ "oidc_endpoint": format!("{}/oidc", evil.uri()) });
@@ -364,7 +364,7 @@ async fn the_databricks_cli_is_asked_with_a_small_environment() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_the_databricks_cli_is_told_with_a_command() {
+async fn pr_13_what_is_wrong_with_the_databricks_cli_is_told_with_a_command() {
     let login = |machine: &Machine| format!("run `databricks auth login --host {}`", machine.server.uri());
     let old = "echo 'Version 0.18.0'";
     let nobody = databricks("echo 'Error: databricks OAuth is not configured for this host' >&2; exit 1");
