@@ -2,6 +2,7 @@
 //! which of them a failed answer is.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::sign_in::SignInError;
@@ -64,7 +65,7 @@ pub enum Error {
         /// What was to be done.
         action: Action,
         /// Why there is none.
-        source: Box<SignInError>,
+        source: Arc<SignInError>,
     },
     /// The token is not accepted. A person must sign in.
     #[error("cannot {action}")]

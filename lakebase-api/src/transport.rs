@@ -2,7 +2,7 @@
 //! may take, how large an answer may be, and what is tried again. It knows no resource.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::auth::Workspace;
 use crate::auth::origin::Origin;
+use crate::auth::sign_in::SignInError;
 use crate::auth::tokens::{Pass, Tokens};
 use crate::error::{Action, Error};
 use crate::server_error::ServerError;
@@ -201,8 +202,9 @@ impl Transport {
     /// Sends a request, again if need be, and returns the body of a good answer.
     pub(crate) async fn send(&self, request: &Request) -> Result<Vec<u8>, Error> {
         let url = self.url(request)?;
-        let started = Instant::now();
         let pass = self.pass(&request.action).await?;
+        // What signing in took is not the service's: a request that is sent has all its time.
+        let started = Instant::now();
         match self.persist(request, &url, started, &pass).await {
             // It may have been withdrawn before its end. Another one is tried once.
             Err(Error::Unauthenticated { .. }) if self.tokens.refused(&pass).await => {
@@ -214,11 +216,13 @@ impl Transport {
     }
 
     async fn pass(&self, action: &Action) -> Result<Pass, Error> {
-        let pass = self.tokens.pass(&self.http, &self.origin).await;
-        pass.map_err(|source| Error::SignIn {
-            action: action.clone(),
-            source: Box::new(source),
-        })
+        let pass = self.tokens.pass(&self.http, &self.origin);
+        let pass = tokio::time::timeout(self.limits.deadline, pass).await;
+        pass.unwrap_or_else(|_| Err(Arc::new(SignInError::slow(&self.origin))))
+            .map_err(|source| Error::SignIn {
+                action: action.clone(),
+                source,
+            })
     }
 
     async fn persist(

@@ -237,7 +237,9 @@ fn databricks_cli(place: &Place<'_>) -> Configured {
     if let (TokenSource::Profile { file, .. }, Some(path)) = (&place.settings.source, place.env.config_path())
     {
         debug_assert_eq!(file, &path);
-        variables.insert("DATABRICKS_CONFIG_FILE".to_owned(), path.display().to_string());
+        variables
+            .0
+            .insert("DATABRICKS_CONFIG_FILE".to_owned(), path.display().to_string());
     }
     let program = place.settings.get("databricks_cli_path").unwrap_or("databricks");
     let home = place.env.get("HOME").map(std::path::PathBuf::from);

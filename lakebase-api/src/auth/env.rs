@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::sign_in::Variables;
+
 /// What the environment says. Empty variables count as not set. Any of them may be a secret.
 #[derive(Clone, Debug, Default)]
 pub struct AuthEnv {
@@ -43,14 +45,13 @@ impl AuthEnv {
         self.variables.get(name).map(ExposeSecret::expose_secret)
     }
 
-    /// Returns the variables that a program of somebody else needs to run, and no secret.
-    pub(crate) fn for_programs(&self) -> BTreeMap<String, String> {
+    /// Returns the variables that a program of somebody else needs to run.
+    pub(crate) fn for_programs(&self) -> Variables {
         let is_needed =
             |name: &str| PASSED.contains(&name) || name.starts_with("XDG_") || name.starts_with("LC_");
         let needed = self.variables.iter().filter(|(name, _)| is_needed(name));
-        needed
-            .map(|(name, value)| (name.clone(), value.expose_secret().to_owned()))
-            .collect()
+        let needed = needed.map(|(name, value)| (name.clone(), value.expose_secret().to_owned()));
+        Variables(needed.collect())
     }
 
     /// Returns where the profiles are: the file that `DATABRICKS_CONFIG_FILE` names, else `.databrickscfg` in the home directory.

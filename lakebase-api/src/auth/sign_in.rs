@@ -1,10 +1,13 @@
 //! The ways of signing in, with all that each needs, and why one did not work. Values only: `fetch` acts on them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
+
+use super::origin::Origin;
 
 /// One way of signing in. The names are those of the service's own libraries (`auth_type`).
 #[derive(Clone, Debug)]
@@ -41,7 +44,7 @@ pub enum SignIn {
         /// The directory to ask for.
         tenant: Option<String>,
         /// The environment that it runs with.
-        variables: BTreeMap<String, String>,
+        variables: Variables,
     },
     /// `databricks-cli`: who has signed in there with a browser.
     DatabricksCli(Box<DatabricksCli>),
@@ -55,9 +58,19 @@ pub struct DatabricksCli {
     /// Whose token: `--profile` or `--host`, and its value.
     pub whose: [String; 2],
     /// The environment that it runs with.
-    pub variables: BTreeMap<String, String>,
+    pub variables: Variables,
     /// Held while it runs, so that processes of one user ask one after the other.
     pub lock: Option<PathBuf>,
+}
+
+/// The environment of a program. The address of a proxy may hold a password, so only names are shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Variables(pub(crate) BTreeMap<String, String>);
+
+impl fmt::Debug for Variables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// Where a token of another issuer is.
@@ -163,7 +176,7 @@ pub enum SignInError {
         least: &'static str,
     },
     /// The program does not end.
-    #[error("`{program}` does not answer; it may wait for the keyring")]
+    #[error("`{program}` does not answer in time")]
     Hangs {
         /// The program.
         program: String,
@@ -223,6 +236,14 @@ pub enum SignInError {
 }
 
 impl SignInError {
+    /// All of it takes longer than a call may.
+    pub(crate) fn slow(origin: &Origin) -> Self {
+        Self::Hangs {
+            program: format!("signing in to {origin}"),
+            fix: "run `lakebase doctor`; perhaps the keyring waits for a password".into(),
+        }
+    }
+
     /// Returns what a person should try: one command, or one sentence.
     pub fn fix(&self) -> String {
         match self {

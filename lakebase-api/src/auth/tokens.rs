@@ -2,6 +2,7 @@
 //! new one cannot be had, the old one is used to its end.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderValue;
@@ -27,7 +28,7 @@ pub(crate) struct Tokens {
     ways: Vec<SignIn>,
     workspace_id: Option<String>,
     /// Locked while a token is fetched, so that all others wait for it.
-    held: Mutex<Option<Held>>,
+    held: Mutex<Kept>,
 }
 
 /// What a request shows of us.
@@ -38,6 +39,13 @@ pub(crate) struct Pass {
     /// The way of signing in.
     pub(crate) method: &'static str,
     pub(crate) workspace_id: Option<String>,
+}
+
+#[derive(Default)]
+struct Kept {
+    token: Option<Held>,
+    /// When there was none to be had, and why.
+    failed: Option<(Instant, Arc<SignInError>)>,
 }
 
 struct Held {
@@ -63,10 +71,22 @@ impl Tokens {
     }
 
     /// Returns what to show with a request.
-    pub(crate) async fn pass(&self, http: &reqwest::Client, origin: &Origin) -> Result<Pass, SignInError> {
-        let mut held = self.held.lock().await;
+    pub(crate) async fn pass(
+        &self,
+        http: &reqwest::Client,
+        origin: &Origin,
+    ) -> Result<Pass, Arc<SignInError>> {
+        let asked = Instant::now();
+        let mut kept = self.held.lock().await;
+        // Whoever waited while it failed gets to know that, and not a failure of their own after as long again.
+        if let Some((_, error)) = kept.failed.as_ref().filter(|(at, _)| *at > asked) {
+            return Err(error.clone());
+        }
         let now = Instant::now();
-        let old = held.as_ref().filter(|held| held.ends.is_none_or(|end| now < end));
+        let old = kept
+            .token
+            .as_ref()
+            .filter(|held| held.ends.is_none_or(|end| now < end));
         if let Some(fresh) = old.filter(|held| held.fetch_at.is_none_or(|at| now < at)) {
             return Ok(fresh.pass.clone());
         }
@@ -74,20 +94,24 @@ impl Tokens {
         match (self.fetch(&Asking { http, origin }).await, old) {
             (Ok(new), _) => {
                 let pass = new.pass.clone();
-                *held = Some(new);
+                kept.token = Some(new);
                 Ok(pass)
             }
             (Err(error), Some((pass, ends))) => {
                 warn!(%error, "no new token; the old one is used to its end");
                 let fetch_at = Some(Instant::now() + RETRY);
-                *held = Some(Held {
+                kept.token = Some(Held {
                     pass: pass.clone(),
                     ends,
                     fetch_at,
                 });
                 Ok(pass)
             }
-            (Err(error), None) => Err(error),
+            (Err(error), None) => {
+                let error = Arc::new(error);
+                kept.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
         }
     }
 
@@ -96,7 +120,7 @@ impl Tokens {
         if pass.method == "pat" {
             return false;
         }
-        let mut held = self.held.lock().await;
+        let held = &mut self.held.lock().await.token;
         if held.as_ref().is_some_and(|held| held.pass.bearer == pass.bearer) {
             *held = None;
         }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -95,9 +96,9 @@ fn shown(request: &Request, name: &str) -> String {
     value.unwrap_or_default().to_owned()
 }
 
-fn cause(error: Error) -> SignInError {
+fn cause(error: Error) -> Arc<SignInError> {
     match error {
-        Error::SignIn { source, .. } => *source,
+        Error::SignIn { source, .. } => source,
         other => panic!("{other:?}"),
     }
 }
@@ -164,7 +165,7 @@ async fn while_no_new_token_is_given_the_old_one_is_used_to_its_end() {
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let error = cause(client.me().await.unwrap_err());
     assert!(
-        matches!(error, SignInError::Odd { .. }) && error.is_transient(),
+        matches!(*error, SignInError::Odd { .. }) && error.is_transient(),
         "{error:?}"
     );
 }
@@ -215,7 +216,7 @@ async fn sec_14_a_host_that_names_another_to_sign_in_at_gets_no_secret() {
     let config = json!({ "oidc_endpoint": format!("{}/oidc", evil.uri()) });
     on(&server, "GET", "/.well-known/databricks-config", ok(&config)).await;
     let error = cause(machine(&server).me().await.unwrap_err());
-    assert!(matches!(error, SignInError::Elsewhere { .. }), "{error:?}");
+    assert!(matches!(*error, SignInError::Elsewhere { .. }), "{error:?}");
 
     let honest = MockServer::start().await;
     let discovery = json!({ "token_endpoint": format!("{}/token", evil.uri()) });
@@ -227,7 +228,7 @@ async fn sec_14_a_host_that_names_another_to_sign_in_at_gets_no_secret() {
     )
     .await;
     let error = cause(machine(&honest).me().await.unwrap_err());
-    assert!(matches!(error, SignInError::Elsewhere { .. }), "{error:?}");
+    assert!(matches!(*error, SignInError::Elsewhere { .. }), "{error:?}");
     let target = format!("{}/oidc", evil.uri());
     let redirect = ResponseTemplate::new(302).insert_header("location", target.as_str());
     let moved = MockServer::start().await;
@@ -333,7 +334,7 @@ impl Machine {
         ])
     }
 
-    async fn error(&self, auth_type: &str) -> SignInError {
+    async fn error(&self, auth_type: &str) -> Arc<SignInError> {
         cause(self.client(auth_type).me().await.unwrap_err())
     }
 }
@@ -373,25 +374,25 @@ async fn pr_13_what_is_wrong_with_the_databricks_cli_is_told_with_a_command() {
     let machine = Machine::with("databricks", old).await;
     let error = machine.error("databricks-cli").await;
     assert!(
-        matches!(&error, SignInError::TooOld { version, .. } if version == "0.18.0"),
+        matches!(&*error, SignInError::TooOld { version, .. } if version == "0.18.0"),
         "{error:?}"
     );
     machine.put("databricks", &nobody);
     let error = machine.error("databricks-cli").await;
     assert!(
-        matches!(error, SignInError::NotLoggedIn { .. }) && error.fix() == login(&machine),
+        matches!(*error, SignInError::NotLoggedIn { .. }) && error.fix() == login(&machine),
         "{error:?}"
     );
     machine.put("databricks", &locked);
     let error = machine.error("databricks-cli").await;
-    assert!(matches!(error, SignInError::Locked { .. }), "{error:?}");
+    assert!(matches!(*error, SignInError::Locked { .. }), "{error:?}");
     machine.put("databricks", &garbage);
     let error = machine.error("databricks-cli").await;
-    assert!(matches!(error, SignInError::Odd { .. }), "{error:?}");
+    assert!(matches!(*error, SignInError::Odd { .. }), "{error:?}");
     fs::remove_file(machine.folder.path().join("databricks")).unwrap();
     let error = machine.error("databricks-cli").await;
     assert!(
-        matches!(error, SignInError::NoProgram { .. }) && error.fix().contains("install"),
+        matches!(*error, SignInError::NoProgram { .. }) && error.fix().contains("install"),
         "{error:?}"
     );
 }
@@ -406,6 +407,33 @@ async fn somebody_who_logs_in_later_needs_no_restart() {
         &databricks(r#"echo '{"access_token":"of-jane","expiry":"2999-01-01T00:00:00Z"}'"#),
     );
     client.me().await.expect("the next request asks again");
+}
+
+#[tokio::test]
+async fn a_databricks_cli_that_hangs_is_given_up_once_for_all_who_wait() {
+    let machine = Machine::with("databricks", &databricks("exec sleep 60")).await;
+    let client = machine.client("databricks-cli");
+    let calls = (0..20).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move { client.me().await })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let error = call.await.unwrap().unwrap_err();
+        assert!(!error.is_unclear(), "nothing was sent");
+        let error = cause(error);
+        assert!(
+            matches!(*error, SignInError::Hangs { .. }) && error.is_transient(),
+            "{error:?}"
+        );
+    }
+    // A version and a token, and not for each of them.
+    let calls = machine.calls();
+    assert!(calls.len() <= 6, "{calls:?}");
+    assert!(
+        asked(&machine.server, "/api/2.0/preview/scim/v2/Me")
+            .await
+            .is_empty()
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Tokens that programs keep for people: the Databricks CLI and Azure's. They run without a terminal, with a small environment,
 //! for a limited time, and what they print is read with a limit.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -16,7 +15,7 @@ use tokio::process::Command;
 use super::azure::DATABRICKS;
 use super::{MAX_ANSWER, Token};
 use crate::auth::origin::Origin;
-use crate::auth::sign_in::{DatabricksCli, SignInError};
+use crate::auth::sign_in::{DatabricksCli, SignInError, Variables};
 use crate::resource::credential::read_token;
 
 /// How long a program may take. The keyring is given three seconds by the CLI, the network more.
@@ -77,10 +76,7 @@ pub(super) async fn databricks(cli: &DatabricksCli, origin: &Origin) -> Result<T
     })
 }
 
-pub(super) async fn azure(
-    tenant: Option<&str>,
-    variables: &BTreeMap<String, String>,
-) -> Result<Token, SignInError> {
+pub(super) async fn azure(tenant: Option<&str>, variables: &Variables) -> Result<Token, SignInError> {
     let mut arguments = vec![
         "account",
         "get-access-token",
@@ -164,7 +160,7 @@ fn gibberish(program: &str) -> SignInError {
 async fn run(
     program: &Path,
     arguments: &[&str],
-    variables: &BTreeMap<String, String>,
+    variables: &Variables,
     install: &'static str,
     hangs: impl Fn() -> String,
 ) -> Result<Said, SignInError> {
@@ -172,7 +168,7 @@ async fn run(
     let mut child = Command::new(found(program, variables))
         .args(arguments)
         .env_clear()
-        .envs(variables)
+        .envs(&variables.0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -198,11 +194,11 @@ async fn run(
 }
 
 /// The program by the path that it will run with, not by ours.
-fn found(program: &Path, variables: &BTreeMap<String, String>) -> PathBuf {
+fn found(program: &Path, variables: &Variables) -> PathBuf {
     if program.components().count() > 1 {
         return program.to_owned();
     }
-    let path = variables.get("PATH").map(String::as_str).unwrap_or_default();
+    let path = variables.0.get("PATH").map(String::as_str).unwrap_or_default();
     let places = std::env::split_paths(path).map(|dir| dir.join(program));
     places
         .into_iter()
