@@ -114,7 +114,7 @@ pub struct Source {
     pub environment: Environment,
 }
 
-/// The variables that name a database of the workspace, as they were found. [`crate::workspace`] makes sense of them.
+/// The variables that name a database of the workspace, as they were found. The module `workspace` makes sense of them.
 #[derive(Debug, Clone)]
 pub struct OAuth {
     /// `STORE_DB_OAUTH_ENDPOINT`.
