@@ -234,12 +234,9 @@ fn databricks_cli(place: &Place<'_>) -> Configured {
         TokenSource::Environment | TokenSource::Given(_) => ["--host".to_owned(), place.origin.to_string()],
     };
     let mut variables = place.env.for_programs();
-    if let (TokenSource::Profile { file, .. }, Some(path)) = (&place.settings.source, place.env.config_path())
-    {
-        debug_assert_eq!(file, &path);
-        variables
-            .0
-            .insert("DATABRICKS_CONFIG_FILE".to_owned(), path.display().to_string());
+    if let TokenSource::Profile { file, .. } = &place.settings.source {
+        let file = file.display().to_string();
+        variables.0.insert("DATABRICKS_CONFIG_FILE".to_owned(), file);
     }
     let program = place.settings.get("databricks_cli_path").unwrap_or("databricks");
     let home = place.env.get("HOME").map(std::path::PathBuf::from);

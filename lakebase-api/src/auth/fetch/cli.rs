@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+use tracing::warn;
 
 use super::azure::DATABRICKS;
 use super::{MAX_ANSWER, Token};
@@ -231,6 +232,8 @@ async fn turn(lock: Option<&Path>) -> Option<File> {
             tokio::time::sleep(TURN_CHECK).await;
         }
     };
-    drop(tokio::time::timeout(TURN, taken).await);
+    if tokio::time::timeout(TURN, taken).await.is_err() {
+        warn!(lock = %path.display(), "another process asks for a token for long; it is no longer waited for");
+    }
     Some(file)
 }
