@@ -43,6 +43,8 @@ pub(crate) struct RepositoryView {
     /// `local`, or the origin of a workspace; empty until one was reached.
     pub(crate) service: String,
     pub(crate) watch_mode: WatchMode,
+    /// All of it was on file systems of this machine at the last look, so that a glance at it cannot hang.
+    pub(crate) is_local: bool,
     /// What a person should know.
     pub(crate) problems: Vec<Problem>,
     /// What kept the last pass from its end; it is one of the problems.
@@ -161,6 +163,12 @@ impl Board {
         self.repositories.borrow().clone()
     }
 
+    /// Says whether a path is the root of a worktree on a file system of this machine.
+    pub(crate) fn is_local_root(&self, path: &Path) -> bool {
+        let is_root = |view: &Arc<RepositoryView>| view.is_local && view.worktrees.at(path).is_some();
+        self.repositories.borrow().values().any(is_root)
+    }
+
     /// One repository.
     pub(crate) fn repository(&self, id: &RepositoryId) -> Option<Arc<RepositoryView>> {
         self.repositories.borrow().get(id).cloned()
@@ -243,6 +251,7 @@ impl RepositoryView {
             settings: None,
             service: String::new(),
             watch_mode: WatchMode::default(),
+            is_local: false,
             problems: vec![],
             hindrance: None,
             worktrees: Worktrees::default(),

@@ -424,7 +424,7 @@ fn remember_places(before: &Found, now: &mut Found) {
 /// somebody removed them. An unmounted disk leaves another parent, or none.
 fn removed_live(before: &Found, now: &Found) -> BTreeSet<WorktreeId> {
     let was_removed = |(id, place): &(&WorktreeId, &Place)| {
-        let Some(stood_in) = place.stood_in else {
+        let Some(stood_in) = place.stood_in.filter(|_| !now.places.contains_key(id)) else {
             return false;
         };
         let parent = place
@@ -433,8 +433,7 @@ fn removed_live(before: &Found, now: &Found) -> BTreeSet<WorktreeId> {
             .and_then(|parent| std::fs::symlink_metadata(parent).ok());
         let root_is_gone = std::fs::symlink_metadata(&place.root)
             .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        !now.places.contains_key(id)
-            && root_is_gone
+        root_is_gone
             && stood_in.seen_at.elapsed() < SEEN_LATELY
             && parent.is_some_and(|parent| (parent.dev(), parent.ino()) == stood_in.parent)
     };
@@ -470,13 +469,18 @@ fn look_at_refs(
     Ok((existing, renamed))
 }
 
-/// Where HEAD of a worktree points at this moment.
-pub(crate) fn head_now(root: &Path, admin_dir: &Path) -> Head {
+/// Where HEAD of a worktree points at this moment, if its file tells.
+pub(crate) fn head_in_file(admin_dir: &Path) -> Option<Head> {
     match read_git_file(&admin_dir.join("HEAD")) {
-        Ok(bytes) if bytes.trim_ascii() == REFTABLE_HEAD => command::head(root),
-        Ok(bytes) => git_file::parse_head(&bytes),
-        Err(error) => Head::Unknown(cannot("read HEAD in", admin_dir, &error)),
+        Ok(bytes) if bytes.trim_ascii() == REFTABLE_HEAD => None,
+        Ok(bytes) => Some(git_file::parse_head(&bytes)),
+        Err(error) => Some(Head::Unknown(cannot("read HEAD in", admin_dir, &error))),
     }
+}
+
+/// Where HEAD of a worktree points at this moment, as git says whose file does not tell.
+pub(crate) fn head_from_git(root: &Path) -> Head {
+    command::head(root)
 }
 
 /// Reads where HEAD points, in a worktree's git directory.
@@ -497,7 +501,8 @@ fn read_git_file(path: &Path) -> io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    let mut bytes = vec![];
+    // With room for the usual one there is no reading of it by halves.
+    let mut bytes = Vec::with_capacity(256);
     file.take(MAX_GIT_FILE).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

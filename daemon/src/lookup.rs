@@ -55,7 +55,9 @@ impl Lookup {
             let message = format!("cannot find `{shown}`: {error}");
             status(Reason::NotARepository, message, "")
         };
-        let found = self.desk.run(move || path.canonicalize()).await;
+        // Only a root itself: what lies below may be a link to anywhere.
+        let is_local = self.board.is_local_root(&path);
+        let found = self.desk.glance(is_local, move || path.canonicalize()).await;
         found
             .map_err(|hangs| cannot(&hangs))?
             .map_err(|error| cannot(&error))
@@ -82,7 +84,7 @@ impl Lookup {
         if let Some((view, worktree)) = find_worktree(repositories, path)
             && !has_repository_between(&worktree.root, path)
         {
-            if self.slot_now(worktree).await != worktree.slot {
+            if self.slot_now(worktree, view.is_local).await != worktree.slot {
                 self.controller.hint(view.id.clone());
                 return Ok(Now::Unseen(view.id.clone()));
             }
@@ -140,9 +142,14 @@ impl Lookup {
     }
 
     /// Reads the worktree's HEAD as it is at this moment: a checkout may be ahead of the last pass.
-    async fn slot_now(&self, worktree: &WorktreeView) -> Option<Slot> {
+    async fn slot_now(&self, worktree: &WorktreeView, is_local: bool) -> Option<Slot> {
         let (root, admin_dir) = (worktree.root.clone(), worktree.admin_dir.clone());
-        let head = self.desk.run(move || git::head_now(&root, &admin_dir)).await;
+        let in_file = move || git::head_in_file(&admin_dir);
+        let head = match self.desk.glance(is_local, in_file).await {
+            Ok(None) => self.desk.run(move || git::head_from_git(&root)).await,
+            Ok(Some(head)) => Ok(head),
+            Err(hangs) => Err(hangs),
+        };
         let now = Worktree {
             id: worktree.id.clone(),
             dir_name: String::new(),

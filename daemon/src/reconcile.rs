@@ -203,6 +203,7 @@ impl Reconciler {
                 .map(|view| view.service.clone())
                 .unwrap_or_default(),
             watch_mode: before.as_ref().map(|view| view.watch_mode).unwrap_or_default(),
+            is_local: false,
             problems: vec![],
             hindrance: None,
             worktrees: before
@@ -511,6 +512,7 @@ impl Reconciler {
         };
         let before = std::mem::take(&mut view.worktrees);
         view.worktrees = view::worktree_views(found, &before);
+        view.is_local = !found.is_remote;
         memory.written.retain(|id, _| found.places.contains_key(id));
         let wanted = wanted_watches(&view.common_dir, found);
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);

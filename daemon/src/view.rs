@@ -187,6 +187,7 @@ pub(crate) fn unreadable_view(
     match before {
         Some(before) => RepositoryView {
             problems: vec![problem],
+            is_local: false,
             ..before.clone()
         },
         None => RepositoryView {
@@ -198,6 +199,7 @@ pub(crate) fn unreadable_view(
             settings: None,
             service: String::new(),
             watch_mode: WatchMode::default(),
+            is_local: false,
             problems: vec![problem.clone()],
             hindrance: Some(problem),
             worktrees: Worktrees::default(),

@@ -8,14 +8,27 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Files whose change can move a worktree; everything else in a git directory is noise.
 const TELLING: [&str; 5] = ["HEAD", "worktrees", "gitdir", "locked", "packed-refs"];
 
-/// Which repositories a watched directory matters to, and whether every name in it does.
-type Watched = BTreeMap<PathBuf, BTreeSet<(RepositoryId, Interest)>>;
+/// How long a directory is taken to be watched without asking for it again. The kernel tells when it drops a watch, except when
+/// a disk goes away.
+const ASKED_LATELY: Duration = Duration::from_mins(5);
+
+/// By directory.
+type Watched = BTreeMap<PathBuf, Attention>;
+
+/// Which repositories a watched directory matters to, and what of it.
+#[derive(Debug, Default)]
+struct Attention {
+    interests: BTreeSet<(RepositoryId, Interest)>,
+    /// When the system was asked to watch it; `None` when it has told that it does so no longer, too.
+    asked_at: Option<Instant>,
+}
 
 /// What in a directory is worth a look.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +72,7 @@ impl Watcher {
         let watched: Arc<Mutex<Watched>> = Arc::default();
         let seen = watched.clone();
         let inner = notify::recommended_watcher(move |event: notify::Result<Event>| {
-            for hint in hints_of(event, &seen.lock().unwrap_or_else(PoisonError::into_inner)) {
+            for hint in hints_of(event, &mut lock(&seen)) {
                 // The channel is full: everybody will be looked at soon in any case.
                 drop(hints.try_send(hint));
             }
@@ -77,39 +90,57 @@ impl Watcher {
         let Some(inner) = self.inner.as_mut() else {
             return WatchMode::Polling;
         };
-        let deserted = replace(
-            &mut self.watched.lock().unwrap_or_else(PoisonError::into_inner),
-            id,
-            wanted,
-        );
+        // Not in the heads of the loops, which would hold the lock to their end.
+        let deserted = replace(&mut lock(&self.watched), id, wanted);
+        let unasked = unasked(&lock(&self.watched), wanted);
         for dir in deserted {
             // It may be gone already, and its watch with it.
             drop(inner.unwatch(&dir));
         }
         let mut mode = WatchMode::Events;
-        for (dir, _) in wanted {
-            // Adding a watch that is there already is how one that the kernel dropped comes back.
-            if let Err(error) = inner.watch(dir, RecursiveMode::NonRecursive)
-                && !is_missing(&error)
-            {
-                tracing::debug!(dir = %dir.display(), %error, "cannot watch");
-                mode = WatchMode::Polling;
+        for dir in unasked {
+            // Before it is asked for: if it goes away in between, that is told after.
+            note_asked(&mut lock(&self.watched), &dir, Some(Instant::now()));
+            if let Err(error) = inner.watch(&dir, RecursiveMode::NonRecursive) {
+                note_asked(&mut lock(&self.watched), &dir, None);
+                if !is_missing(&error) {
+                    tracing::debug!(dir = %dir.display(), %error, "cannot watch");
+                    mode = WatchMode::Polling;
+                }
             }
         }
         mode
     }
 }
 
+fn note_asked(watched: &mut Watched, dir: &Path, asked_at: Option<Instant>) {
+    if let Some(attention) = watched.get_mut(dir) {
+        attention.asked_at = asked_at;
+    }
+}
+
+fn lock(watched: &Mutex<Watched>) -> MutexGuard<'_, Watched> {
+    watched.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Those of the wanted directories that the system was not asked for lately.
+fn unasked(watched: &Watched, wanted: &Wanted) -> BTreeSet<PathBuf> {
+    let is_asked = |dir: &PathBuf| {
+        let asked_at = watched.get(dir).and_then(|attention| attention.asked_at);
+        asked_at.is_some_and(|at| at.elapsed() < ASKED_LATELY)
+    };
+    let dirs = wanted.iter().map(|(dir, _)| dir);
+    dirs.filter(|dir| !is_asked(dir)).cloned().collect()
+}
+
 /// Makes the interests of one repository just these; returns the directories that nobody is interested in any more.
 fn replace(watched: &mut Watched, id: &RepositoryId, wanted: &Wanted) -> Vec<PathBuf> {
     for (dir, interest) in wanted {
-        watched
-            .entry(dir.clone())
-            .or_default()
-            .insert((id.clone(), interest.clone()));
+        let attention = watched.entry(dir.clone()).or_default();
+        attention.interests.insert((id.clone(), interest.clone()));
     }
     let mut deserted = vec![];
-    watched.retain(|dir, interests| {
+    watched.retain(|dir, Attention { interests, .. }| {
         interests
             .retain(|(owner, interest)| owner != id || wanted.contains(&(dir.clone(), interest.clone())));
         if interests.is_empty() {
@@ -129,15 +160,23 @@ fn is_missing(error: &notify::Error) -> bool {
     }
 }
 
-/// The repositories to look at after an event; `None` stands for all of them, after an error or a lost event.
-fn hints_of(event: notify::Result<Event>, watched: &Watched) -> BTreeSet<Option<RepositoryId>> {
+/// The repositories to look at after an event; `None` stands for all of them, after an error or a lost event. A directory that
+/// went away has lost its watch with it; after a lost event any may have.
+fn hints_of(event: notify::Result<Event>, watched: &mut Watched) -> BTreeSet<Option<RepositoryId>> {
     let event = match event {
-        Ok(event) if event.need_rescan() => return BTreeSet::from([None]),
-        Ok(event) => event,
-        Err(_) => return BTreeSet::from([None]),
+        Ok(event) if !event.need_rescan() => event,
+        Ok(_) | Err(_) => {
+            for attention in watched.values_mut() {
+                attention.asked_at = None;
+            }
+            return BTreeSet::from([None]);
+        }
     };
     if matches!(event.kind, EventKind::Access(_)) {
         return BTreeSet::new();
+    }
+    for path in &event.paths {
+        note_asked(watched, path, None);
     }
     event
         .paths
@@ -149,43 +188,38 @@ fn hints_of(event: notify::Result<Event>, watched: &Watched) -> BTreeSet<Option<
 
 fn interested(path: &Path, watched: &Watched) -> BTreeSet<RepositoryId> {
     let name = path.file_name().unwrap_or_default();
-    let of_parent = path
-        .parent()
-        .and_then(|dir| watched.get(dir))
-        .into_iter()
-        .flatten();
+    let interests_in = |dir: &Path| watched.get(dir).map(|attention| &attention.interests);
+    let of_parent = path.parent().and_then(interests_in).into_iter().flatten();
     let of_parent = of_parent.filter(|(_, interest)| interest.covers(name));
     // An event about a watched directory itself: it was deleted or moved.
-    let of_itself = watched.get(path).into_iter().flatten();
+    let of_itself = interests_in(path).into_iter().flatten();
     of_parent.chain(of_itself).map(|(id, _)| id.clone()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use notify::event::{AccessKind, CreateKind, Flag, ModifyKind};
+    use notify::event::{AccessKind, CreateKind, Flag, ModifyKind, RemoveKind};
 
     fn watched() -> Watched {
         let id = |name: &str, interest| (RepositoryId::new(name), interest);
-        BTreeMap::from([
-            (
-                PathBuf::from("/a/.git"),
-                BTreeSet::from([id("a", Interest::GitFiles)]),
-            ),
-            (
-                PathBuf::from("/a/.git/worktrees"),
-                BTreeSet::from([id("a", Interest::Entries)]),
-            ),
-            (
-                PathBuf::from("/"),
-                BTreeSet::from([id("a", Interest::Entries), id("b", Interest::Named("c".into()))]),
-            ),
-        ])
+        let attention = |interests| Attention {
+            interests,
+            asked_at: Some(Instant::now()),
+        };
+        let of_root = [id("a", Interest::Entries), id("b", Interest::Named("c".into()))];
+        [
+            ("/a/.git", BTreeSet::from([id("a", Interest::GitFiles)])),
+            ("/a/.git/worktrees", BTreeSet::from([id("a", Interest::Entries)])),
+            ("/", BTreeSet::from(of_root)),
+        ]
+        .map(|(dir, interests)| (dir.into(), attention(interests)))
+        .into()
     }
 
     fn hints(kind: EventKind, path: &str) -> Vec<String> {
         let event = Event::new(kind).add_path(path.into());
-        let hints = hints_of(Ok(event), &watched());
+        let hints = hints_of(Ok(event), &mut watched());
         hints
             .into_iter()
             .map(|id| id.map_or("all".into(), |id| id.to_string()))
@@ -218,10 +252,29 @@ mod tests {
     #[test]
     fn a_lost_event_and_an_error_hint_at_everything() {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert_eq!(hints_of(Ok(overflow), &watched()), BTreeSet::from([None]));
+        assert_eq!(hints_of(Ok(overflow), &mut watched()), BTreeSet::from([None]));
         assert_eq!(
-            hints_of(Err(notify::Error::generic("x")), &watched()),
+            hints_of(Err(notify::Error::generic("x")), &mut watched()),
             BTreeSet::from([None])
         );
+    }
+
+    #[test]
+    fn a_directory_is_asked_for_again_once_it_may_have_lost_its_watch() {
+        let dirs = ["/a/.git", "/a/.git/worktrees"];
+        let wanted = dirs.map(|dir| (dir.into(), Interest::Entries)).into();
+        let unasked_after = |event: notify::Result<Event>| {
+            let mut watched = watched();
+            hints_of(event, &mut watched);
+            unasked(&watched, &wanted)
+        };
+        let on = |kind, path: &str| Ok(Event::new(kind).add_path(path.into()));
+        let removed = EventKind::Remove(RemoveKind::Folder);
+        let inside = on(removed, "/a/.git/worktrees/x");
+        assert_eq!(unasked_after(inside), BTreeSet::new());
+        let itself = on(removed, "/a/.git/worktrees");
+        assert_eq!(unasked_after(itself), BTreeSet::from([dirs[1].into()]));
+        let lost = Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan));
+        assert_eq!(unasked_after(lost), dirs.map(PathBuf::from).into());
     }
 }
