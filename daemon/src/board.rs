@@ -14,7 +14,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::credentials::Target;
-use crate::git::Located;
+use crate::git::{Located, Version};
 
 /// Something that is not as it should be, and what a person can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,11 @@ pub(crate) struct WorktreeView {
     pub(crate) id: WorktreeId,
     pub(crate) root: PathBuf,
     pub(crate) admin_dir: PathBuf,
+    /// Device and inode of the root.
+    pub(crate) stands_at: Option<(u64, u64)>,
     pub(crate) head: Head,
+    /// Which version of the file said so; `None` where that cannot be told by a glance.
+    pub(crate) head_version: Option<Version>,
     pub(crate) is_locked: bool,
     pub(crate) slot: Option<Slot>,
     pub(crate) standing: Standing,
@@ -163,10 +167,11 @@ impl Board {
         self.repositories.borrow().clone()
     }
 
-    /// Says whether a path is the root of a worktree on a file system of this machine.
-    pub(crate) fn is_local_root(&self, path: &Path) -> bool {
-        let is_root = |view: &Arc<RepositoryView>| view.is_local && view.worktrees.at(path).is_some();
-        self.repositories.borrow().values().any(is_root)
+    /// Device and inode of the root of a worktree at this path, if that is on a file system of this machine.
+    pub(crate) fn local_root(&self, path: &Path) -> Option<(u64, u64)> {
+        let repositories = self.repositories.borrow();
+        let mut local = repositories.values().filter(|view| view.is_local);
+        local.find_map(|view| view.worktrees.at(path))?.stands_at
     }
 
     /// One repository.

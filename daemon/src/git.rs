@@ -9,20 +9,22 @@ use daemon_core::ids::{GitRef, Slot, WorktreeId};
 use daemon_core::state::{GitView, Head, Seen, Worktree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 mod command;
+mod linked;
 mod renames;
+mod version;
+
+use linked::Remembered;
+pub(crate) use version::Version;
 
 /// What HEAD holds in a repository whose refs are in a reftable.
 const REFTABLE_HEAD: &[u8] = b"ref: refs/heads/.invalid";
-
-/// The largest HEAD, `gitdir` or `locked` file that is read.
-const MAX_GIT_FILE: u64 = 8 * 1024;
 
 /// What git says of itself, as in `git version 2.39.5`. Blocking.
 pub(crate) fn version() -> Result<String, String> {
@@ -55,6 +57,13 @@ pub(crate) struct Located {
     pub(crate) hooks_dir: PathBuf,
 }
 
+impl Place {
+    /// The version of HEAD that was read, if its file tells where it points and one can rely on seeing the next one.
+    pub(crate) fn head_version(&self) -> Option<Version> {
+        self.remembered.head.as_ref().map(|(version, _)| *version)
+    }
+}
+
 impl Located {
     /// Where `lakebase.config` is, or belongs: in the main worktree, or in a bare repository's directory.
     pub(crate) fn config_path(&self) -> PathBuf {
@@ -66,12 +75,15 @@ impl Located {
 }
 
 /// Where a worktree is on the disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Place {
     /// Its root directory.
     pub(crate) root: PathBuf,
     /// Its git directory, with HEAD in it.
     pub(crate) admin_dir: PathBuf,
+    /// Device and inode of the root.
+    pub(crate) stands_at: Option<(u64, u64)>,
+    remembered: Remembered,
     /// What tells later whether the directory was removed or its disk went away.
     stood_in: Option<StoodIn>,
 }
@@ -212,10 +224,21 @@ impl Access {
         }
     }
 
-    fn head(&self, root: &Path, admin_dir: &Path) -> Head {
-        match (self, read_head(admin_dir)) {
-            (Self::Command(listing), Head::Unknown(_)) => listing.head(root),
-            (_, head) => head,
+    /// Where HEAD of a worktree points, which its file need not be read for again if it is of the version known.
+    fn head_of(&self, place: &mut Place, known: Option<(Version, Head)>) -> Head {
+        let file = place.admin_dir.join("HEAD");
+        if let Some((version, head)) = known
+            && Version::of(&file) == Some(version)
+        {
+            place.remembered.head = Some((version, head.clone()));
+            return head;
+        }
+        match (self, read_head(&place.admin_dir)) {
+            (Self::Command(listing), (Head::Unknown(_), _)) => listing.head(&place.root),
+            (_, (head, version)) => {
+                place.remembered.head = version.map(|version| (version, head.clone()));
+                head
+            }
         }
     }
 
@@ -241,8 +264,8 @@ fn born(meta: &std::fs::Metadata) -> Option<i64> {
 /// Says whether the `.git` of a directory is this common directory, or a file that names it.
 fn is_worktree_of(root: &Path, common_dir: &Path) -> bool {
     let dot_git = root.join(".git");
-    let target = match read_git_file(&dot_git) {
-        Ok(text) => match text.trim_ascii().strip_prefix(b"gitdir: ") {
+    let target = match version::read(&dot_git) {
+        Ok((text, _)) => match text.trim_ascii().strip_prefix(b"gitdir: ") {
             Some(named) => root.join(OsStr::from_bytes(named)),
             None => return false,
         },
@@ -284,23 +307,14 @@ fn try_look(question: &Question, before: Option<&Found>) -> Result<Found, String
     let access = Access::open(common_dir)?;
     let mut found = Found::default();
     let main_worktree = access.main_worktree(common_dir, question.main_worktree.as_deref());
-    let main_head = access.head(main_worktree.as_deref().unwrap_or(common_dir), common_dir);
-    if let Head::Branch(name) = &main_head {
-        found.view.main_branch = Some(name.clone());
-    }
-    if let Some(root) = main_worktree {
-        let place = Place {
-            root,
-            admin_dir: common_dir.clone(),
-            stood_in: None,
-        };
-        found.add(WorktreeId::Main, main_head, false, place);
-    }
+    let trusted = before.filter(|before| !before.is_remote);
+    add_main(&access, &mut found, common_dir, main_worktree, trusted);
+    let mut look = linked::Look::new(&access, common_dir, trusted);
     for name in linked_names(common_dir)? {
-        add_linked(&access, &mut found, common_dir, &name);
+        look.add(&mut found, &name);
     }
     (found.view.refs, found.view.renamed) = look_at_refs(&access, question, &found.view)?;
-    found.is_remote = is_remote(common_dir) || found.places.values().any(|place| is_remote(&place.root));
+    found.is_remote = is_remote(common_dir) || found.is_on_remote();
     if let Some(before) = before {
         remember_places(before, &mut found);
         found.view.removed_live = removed_live(before, &found);
@@ -315,7 +329,43 @@ fn try_look(question: &Question, before: Option<&Found>) -> Result<Found, String
     Ok(found)
 }
 
+fn add_main(
+    access: &Access,
+    found: &mut Found,
+    common_dir: &Path,
+    root: Option<PathBuf>,
+    before: Option<&Found>,
+) {
+    let is_bare = root.is_none();
+    let root = root.unwrap_or_else(|| common_dir.to_owned());
+    let known = before.and_then(|before| before.places.get(&WorktreeId::Main));
+    let meta = std::fs::symlink_metadata(&root).ok();
+    let mut place = Place {
+        stands_at: meta.map(|meta| (meta.dev(), meta.ino())),
+        root,
+        admin_dir: common_dir.to_owned(),
+        ..Place::default()
+    };
+    let head = access.head_of(&mut place, known.and_then(|place| place.remembered.head.clone()));
+    if let Head::Branch(name) = &head {
+        found.view.main_branch = Some(name.clone());
+    }
+    if !is_bare {
+        found.add(WorktreeId::Main, head, false, place);
+    }
+}
+
 impl Found {
+    /// Says whether a worktree is on a file system of others. All on one device are on the same.
+    fn is_on_remote(&self) -> bool {
+        let mut devices = BTreeSet::new();
+        let mut places = self.places.values();
+        places.any(|place| {
+            let is_new = place.stands_at.is_none_or(|(device, _)| devices.insert(device));
+            is_new && is_remote(&place.root)
+        })
+    }
+
     fn add(&mut self, id: WorktreeId, head: Head, is_locked: bool, place: Place) {
         let dir_name = place
             .root
@@ -351,57 +401,6 @@ fn linked_names(common_dir: &Path) -> Result<Vec<String>, String> {
     }
     names.sort_unstable();
     Ok(names)
-}
-
-fn add_linked(access: &Access, found: &mut Found, common_dir: &Path, name: &str) {
-    let admin_dir = common_dir.join("worktrees").join(name);
-    let (root, head) = match linked_root(&admin_dir) {
-        Ok(root) => {
-            let head = access.head(&root, &admin_dir);
-            (root, head)
-        }
-        Err(reason) => (PathBuf::new(), Head::Unknown(reason)),
-    };
-    let is_locked = is_locked(&admin_dir);
-    let stood_in = stood_in(&root);
-    found.add(
-        WorktreeId::Linked(name.to_owned()),
-        head,
-        is_locked,
-        Place {
-            root,
-            admin_dir,
-            stood_in,
-        },
-    );
-}
-
-/// The root of a linked worktree, as its admin directory names it.
-fn linked_root(admin_dir: &Path) -> Result<PathBuf, String> {
-    let text = read_git_file(&admin_dir.join("gitdir"))
-        .map_err(|error| cannot("read `gitdir` in", admin_dir, &error))?;
-    let root = git_file::worktree_root(&text, admin_dir)
-        .ok_or_else(|| format!("`gitdir` in `{}` names no worktree", admin_dir.display()))?;
-    // A directory that is gone cannot be made canonical; its name is still good for people.
-    Ok(root.canonicalize().unwrap_or(root))
-}
-
-/// `git worktree add` holds a lock of its own while it works; that one is not the user's.
-fn is_locked(admin_dir: &Path) -> bool {
-    match read_git_file(&admin_dir.join("locked")) {
-        Ok(reason) => reason.trim_ascii() != b"initializing",
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
-}
-
-fn stood_in(root: &Path) -> Option<StoodIn> {
-    let root_meta = std::fs::symlink_metadata(root).ok()?;
-    let parent = std::fs::symlink_metadata(root.parent()?).ok()?;
-    let seen_at = Instant::now();
-    (root_meta.dev() == parent.dev()).then_some(StoodIn {
-        parent: (parent.dev(), parent.ino()),
-        seen_at,
-    })
 }
 
 /// A look may fall into the middle of a removal: the directory is gone and its entry is not, or the entry has lost the file
@@ -469,42 +468,32 @@ fn look_at_refs(
     Ok((existing, renamed))
 }
 
-/// Where HEAD of a worktree points at this moment, if its file tells.
-pub(crate) fn head_in_file(admin_dir: &Path) -> Option<Head> {
-    match read_git_file(&admin_dir.join("HEAD")) {
-        Ok(bytes) if bytes.trim_ascii() == REFTABLE_HEAD => None,
-        Ok(bytes) => Some(git_file::parse_head(&bytes)),
-        Err(error) => Some(Head::Unknown(cannot("read HEAD in", admin_dir, &error))),
+/// Says whether HEAD of a worktree is certain to point where it did. A glance, for a file system of this machine.
+pub(crate) fn is_head_still(admin_dir: &Path, version: Version) -> bool {
+    Version::of(&admin_dir.join("HEAD")) == Some(version)
+}
+
+/// Says whether a directory is the one that it was, and no link to it. A glance, for a file system of this machine.
+pub(crate) fn is_root_still(root: &Path, stands_at: (u64, u64)) -> bool {
+    let meta = std::fs::symlink_metadata(root);
+    meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == stands_at)
+}
+
+/// Where HEAD of a worktree points at this moment.
+pub(crate) fn head_now(root: &Path, admin_dir: &Path) -> Head {
+    match version::read(&admin_dir.join("HEAD")) {
+        Ok((bytes, _)) if bytes.trim_ascii() == REFTABLE_HEAD => command::head(root),
+        Ok((bytes, _)) => git_file::parse_head(&bytes),
+        Err(error) => Head::Unknown(cannot("read HEAD in", admin_dir, &error)),
     }
 }
 
-/// Where HEAD of a worktree points at this moment, as git says whose file does not tell.
-pub(crate) fn head_from_git(root: &Path) -> Head {
-    command::head(root)
-}
-
-/// Reads where HEAD points, in a worktree's git directory.
-fn read_head(git_dir: &Path) -> Head {
-    match read_git_file(&git_dir.join("HEAD")) {
-        Ok(bytes) => git_file::parse_head(&bytes),
-        Err(error) => Head::Unknown(cannot("read HEAD in", git_dir, &error)),
+/// Reads where HEAD points, in a worktree's git directory, and of which version.
+fn read_head(git_dir: &Path) -> (Head, Option<Version>) {
+    match version::read(&git_dir.join("HEAD")) {
+        Ok((bytes, version)) => (git_file::parse_head(&bytes), version),
+        Err(error) => (Head::Unknown(cannot("read HEAD in", git_dir, &error)), None),
     }
-}
-
-/// Reads a small regular file of git's; never follows a link, never waits for a FIFO.
-fn read_git_file(path: &Path) -> io::Result<Vec<u8>> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    // With room for the usual one there is no reading of it by halves.
-    let mut bytes = Vec::with_capacity(256);
-    file.take(MAX_GIT_FILE).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Says whether git ignores a path in a worktree and does not track it, so that a secret may be written there.

@@ -8,7 +8,7 @@ use crate::git::{self, Located};
 use crate::ledger::{Ledger, RepositoryRow};
 use crate::patient::Desk;
 use crate::services::chain;
-use daemon_core::ids::{RepositoryId, Slot};
+use daemon_core::ids::RepositoryId;
 use daemon_core::plan::Standing;
 use daemon_core::state::{Head, Worktree};
 use lakebase_proto::{Reason, status};
@@ -55,9 +55,13 @@ impl Lookup {
             let message = format!("cannot find `{shown}`: {error}");
             status(Reason::NotARepository, message, "")
         };
-        // Only a root itself: what lies below may be a link to anywhere.
-        let is_local = self.board.is_local_root(&path);
-        let found = self.desk.glance(is_local, move || path.canonicalize()).await;
+        // To look here and now costs less than to wake a thread for it.
+        if let Some(stands_at) = self.board.local_root(&path)
+            && git::is_root_still(&path, stands_at)
+        {
+            return Ok(path);
+        }
+        let found = self.desk.run(move || path.canonicalize()).await;
         found
             .map_err(|hangs| cannot(&hangs))?
             .map_err(|error| cannot(&error))
@@ -84,7 +88,7 @@ impl Lookup {
         if let Some((view, worktree)) = find_worktree(repositories, path)
             && !has_repository_between(&worktree.root, path)
         {
-            if self.slot_now(worktree, view.is_local).await != worktree.slot {
+            if !self.is_as_seen(view, worktree).await {
                 self.controller.hint(view.id.clone());
                 return Ok(Now::Unseen(view.id.clone()));
             }
@@ -141,22 +145,22 @@ impl Lookup {
         Some(row.id)
     }
 
-    /// Reads the worktree's HEAD as it is at this moment: a checkout may be ahead of the last pass.
-    async fn slot_now(&self, worktree: &WorktreeView, is_local: bool) -> Option<Slot> {
+    /// Looks at the worktree's HEAD as it is at this moment: a checkout may be ahead of the last pass.
+    async fn is_as_seen(&self, view: &RepositoryView, worktree: &WorktreeView) -> bool {
+        if let Some(version) = worktree.head_version.filter(|_| view.is_local)
+            && git::is_head_still(&worktree.admin_dir, version)
+        {
+            return true;
+        }
         let (root, admin_dir) = (worktree.root.clone(), worktree.admin_dir.clone());
-        let in_file = move || git::head_in_file(&admin_dir);
-        let head = match self.desk.glance(is_local, in_file).await {
-            Ok(None) => self.desk.run(move || git::head_from_git(&root)).await,
-            Ok(Some(head)) => Ok(head),
-            Err(hangs) => Err(hangs),
-        };
+        let head = self.desk.run(move || git::head_now(&root, &admin_dir)).await;
         let now = Worktree {
             id: worktree.id.clone(),
             dir_name: String::new(),
             head: head.unwrap_or_else(|hangs| Head::Unknown(hangs.to_string())),
             is_locked: false,
         };
-        now.slot()
+        now.slot() == worktree.slot
     }
 }
 

@@ -34,23 +34,6 @@ impl Default for Desk {
 }
 
 impl Desk {
-    /// Runs a few looks at a file: here and now on a file system of this machine, which costs less than to wake a thread for
-    /// them; with patience on any other.
-    ///
-    /// # Errors
-    /// As [`Desk::run`].
-    pub(crate) async fn glance<T: Send + 'static>(
-        &self,
-        is_local: bool,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Hangs> {
-        if is_local {
-            Ok(work())
-        } else {
-            self.run(work).await
-        }
-    }
-
     /// Runs something that may hang. A panic in it is a panic here.
     ///
     /// # Errors

@@ -139,6 +139,8 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Worktree
             id: worktree.id.clone(),
             root: place.root.clone(),
             admin_dir: place.admin_dir.clone(),
+            stands_at: None,
+            head_version: None,
             head: worktree.head.clone(),
             is_locked: worktree.is_locked,
             slot: slot.clone(),
@@ -151,7 +153,9 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Worktree
         let mut view = old.map_or_else(fresh, |old| WorktreeView::clone(old));
         view.root.clone_from(&place.root);
         view.admin_dir.clone_from(&place.admin_dir);
+        view.stands_at = place.stands_at;
         view.head.clone_from(&worktree.head);
+        view.head_version = place.head_version();
         view.is_locked = worktree.is_locked;
         if let Head::Unknown(reason) = &worktree.head {
             view.why = format!("HEAD cannot be read: {reason}");

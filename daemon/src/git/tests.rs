@@ -324,7 +324,7 @@ fn git_12_reftables_and_sha256_are_read_through_git_itself() {
         assert_eq!(found.view.refs, BTreeSet::from([GitRef::new("refs/heads/main")]));
         let now = |name: &str, id: &str| {
             let admin_dir = &found.places[&WorktreeId::parse(id)].admin_dir;
-            head_in_file(admin_dir).unwrap_or_else(|| head_from_git(&repo.beside(name)))
+            head_now(&repo.beside(name), admin_dir)
         };
         assert_eq!(&now("main", ""), head_of(&found, ""));
         assert_eq!(&now("wt-d", "wt-d"), head_of(&found, "wt-d"));
@@ -399,4 +399,69 @@ fn fs_14_a_secret_may_go_only_where_git_ignores_it() {
     std::fs::write(repo.main().join(".env"), "A=1\n").expect("written");
     repo.git(&["add", "-f", ".env"]);
     assert!(!is_ignored(), "a tracked file is not ignored");
+}
+
+#[test]
+fn git_01_what_was_read_is_taken_from_memory_until_its_file_changes() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "-b", "a", "../wt"]);
+    repo.git(&["branch", "b"]);
+    let id = WorktreeId::parse("wt");
+    let mut before = repo.look(None);
+    assert_eq!(
+        before.places[&id].head_version(),
+        None,
+        "HEAD was written just now"
+    );
+    while before.places[&id].head_version().is_none() {
+        std::thread::sleep(Duration::from_millis(100));
+        before = repo.look(Some(&before));
+    }
+    let version = before.places[&id].head_version().expect("just seen");
+    let admin_dir = before.places[&id].admin_dir.clone();
+    assert!(is_head_still(&admin_dir, version));
+
+    // Something that is in no file shows where a look has it from.
+    let remembered = Head::Branch(GitRef::new("refs/heads/remembered"));
+    let place = before.places.get_mut(&id).expect("just seen");
+    place.remembered.head = Some((version, remembered.clone()));
+    assert_eq!(head_of(&repo.look(Some(&before)), "wt"), &remembered);
+    let on_remote = Found {
+        is_remote: true,
+        ..before.clone()
+    };
+    assert_eq!(
+        head_of(&repo.look(Some(&on_remote)), "wt"),
+        &Head::Branch(GitRef::new("refs/heads/a"))
+    );
+
+    run_git(&repo.beside("wt"), &["switch", "-q", "b"]);
+    assert!(!is_head_still(&admin_dir, version));
+    let found = repo.look(Some(&before));
+    assert_eq!(head_of(&found, "wt"), &Head::Branch(GitRef::new("refs/heads/b")));
+    repo.git(&["worktree", "move", "../wt", "../moved"]);
+    let found = repo.look(Some(&found));
+    assert_eq!(found.places[&id].root, repo.beside("moved"));
+    assert_eq!(head_of(&found, "wt"), &Head::Branch(GitRef::new("refs/heads/b")));
+}
+
+#[test]
+fn fs_06_a_root_is_known_again_unless_it_is_another_or_a_link_to_it() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "-b", "a", "../wt"]);
+    let wt = repo.beside("wt");
+    let stands_at = repo.look(None).places[&WorktreeId::parse("wt")]
+        .stands_at
+        .expect("it is there");
+    assert!(is_root_still(&wt, stands_at));
+    std::fs::rename(&wt, repo.beside("elsewhere")).expect("renamed");
+    assert!(!is_root_still(&wt, stands_at), "it is gone");
+    std::os::unix::fs::symlink(repo.beside("elsewhere"), &wt).expect("linked");
+    assert!(!is_root_still(&wt, stands_at), "a link to it");
+    let found = repo.look(None);
+    assert_eq!(
+        found.places[&WorktreeId::parse("wt")].root,
+        repo.beside("elsewhere"),
+        "free of links"
+    );
 }
