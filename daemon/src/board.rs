@@ -7,7 +7,7 @@ use daemon_core::config_file::Settings;
 use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot, WorktreeId};
 use daemon_core::plan::Standing;
 use daemon_core::state::Head;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -201,7 +201,7 @@ pub(crate) fn find_worktree<'a>(
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Worktrees {
     all: Vec<WorktreeView>,
-    by_root: Arc<BTreeMap<PathBuf, usize>>,
+    by_root: Arc<HashMap<PathBuf, usize>>,
 }
 
 impl Worktrees {

@@ -115,6 +115,17 @@ impl Credentials {
         if let Some(answer) = cell.at_hand(target, freshness, self.clock.moment()) {
             return answer;
         }
+        // In a box: every call would carry room for the request that few make.
+        Box::pin(self.mint(&cell, target, freshness)).await
+    }
+
+    /// Mints one, unless somebody else did meanwhile.
+    async fn mint(
+        &self,
+        cell: &Cell,
+        target: &Target,
+        freshness: Freshness,
+    ) -> Result<Arc<Minted>, Arc<ProviderError>> {
         let _turn = cell.minting.lock().await;
         // Its life is counted from before the request: the answer may have been long on its way.
         let since = self.clock.moment();

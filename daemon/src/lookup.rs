@@ -98,7 +98,8 @@ impl Lookup {
                 _ => Now::Coming(view, worktree),
             });
         }
-        let id = self.repository_of(repositories, path).await?;
+        // In a box: every call would carry room for what few come to.
+        let id = Box::pin(self.repository_of(repositories, path)).await?;
         self.controller.hint(id.clone());
         Ok(Now::Unseen(id))
     }
