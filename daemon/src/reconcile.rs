@@ -25,6 +25,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::time::Instant;
+
+/// How many times as long as it takes to show what was done there is something else to do before it is shown again: with ten
+/// thousand worktrees it takes longer than a step.
+const SHOWING_SHARE: u32 = 10;
 
 /// How soon after something was done: what was done may open the way for more.
 const FOLLOW_UP: Duration = Duration::from_millis(20);
@@ -332,7 +337,7 @@ impl Reconciler {
         ))
     }
 
-    /// Does the steps one after the other; what comes of each is on the board at once.
+    /// Does the steps one after the other; what comes of each is on the board at once, or soon if there is much to show.
     async fn do_steps(
         &self,
         applying: &mut Applying<'_>,
@@ -343,6 +348,7 @@ impl Reconciler {
         wishes: &mut Taken,
     ) -> Result<Done, Stop> {
         let mut done = Done::default();
+        let mut show_from = Instant::now();
         for step in steps {
             let branch = applying.branch_of(&step.slot);
             if step.action == Action::Keep {
@@ -365,11 +371,16 @@ impl Reconciler {
             if let (Why::Asked, Some(branch)) = (&step.why, branch) {
                 wishes.note(branch, result);
             }
+            let begun = Instant::now();
+            if begun < show_from {
+                continue;
+            }
             view::update(view, steps, &memory.attempts.problems(), applying, after);
             self.board.update(RepositoryView {
                 passes: memory.passes - 1,
                 ..view.clone()
             });
+            show_from = Instant::now() + begun.elapsed() * SHOWING_SHARE;
         }
         view::update(view, steps, &memory.attempts.problems(), applying, after);
         Ok(done)

@@ -234,6 +234,8 @@ impl Database {
                 continue;
             };
             let acquired = tokio::select! {
+                // Mostly one is at hand, and nothing has to be waited for.
+                biased;
                 acquired = pool.acquire() => acquired,
                 // Another password or another branch: no use in waiting on this one.
                 _ = serving.changed() => continue,

@@ -8,9 +8,13 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, extract};
 use serde::Serialize;
 use std::time::Duration;
+use tokio::time::timeout;
 use tower_http::request_id::RequestId;
 use tracing::{error, warn};
 use utoipa::{IntoResponses, ToSchema};
+
+/// How long a request may take as a whole.
+const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// Why a request got no answer, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
@@ -127,7 +131,7 @@ pub(crate) struct Path<T>(pub(crate) T);
 #[from_request(via(extract::Query), rejection(Error))]
 pub(crate) struct Query<T>(pub(crate) T);
 
-/// Rides on a response until [`with_request_id`] makes it the body.
+/// Rides on a response until [`in_time_and_named`] makes it the body.
 #[derive(Debug, Clone)]
 struct Problem {
     code: &'static str,
@@ -186,22 +190,21 @@ impl IntoResponse for Error {
     }
 }
 
-/// Gives failed answers their body, which names the request. Only the outside of the stack knows its id.
-pub(crate) async fn with_request_id(request: Request, next: Next) -> Response {
-    let request_id = request
-        .extensions()
-        .get::<RequestId>()
-        .and_then(|id| id.header_value().to_str().ok())
-        .unwrap_or_default()
-        .to_owned();
-    let mut response = next.run(request).await;
+/// Limits the time of a request, and gives failed answers their body, which names it. Only the outside of the stack knows its id.
+/// One layer for both: each has its price, which every answer pays.
+pub(crate) async fn in_time_and_named(request: Request, next: Next) -> Response {
+    let request_id = request.extensions().get::<RequestId>().cloned();
+    let mut response = timeout(REQUEST_LIMIT, next.run(request))
+        .await
+        .unwrap_or_else(|_| Error::TimedOut(REQUEST_LIMIT).into_response());
     let Some(Problem { code, message }) = response.extensions_mut().remove() else {
         return response;
     };
+    let request_id = request_id.as_ref().and_then(|id| id.header_value().to_str().ok());
     let document = ErrorDocument {
         code,
         message,
-        request_id,
+        request_id: request_id.unwrap_or_default().to_owned(),
     };
     let (mut parts, body) = (response.status(), Json(document)).into_response().into_parts();
     if let Some(pause) = response.headers_mut().remove(header::RETRY_AFTER) {

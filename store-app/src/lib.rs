@@ -31,9 +31,8 @@ pub use openapi::document as openapi;
 pub use source::NoCredential;
 pub use workspace::{MintError, Unusable};
 
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::middleware;
+use axum::response::IntoResponse;
 use axum::{Extension, Router};
 use config::{Serve, Source};
 use error::Error;
@@ -52,8 +51,6 @@ use tower_http::trace::TraceLayer;
 use tracing::{info, warn};
 use user::People;
 
-/// How long a request may take as a whole.
-const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 /// How long the end may take: first for requests in flight, then for connections.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -151,20 +148,13 @@ fn app(database: Database, people: People) -> Router {
         .merge(ui::router())
         .method_not_allowed_fallback(async || Error::Method)
         .layer(CatchPanicLayer::custom(|_| Error::Internal(None).into_response()))
-        .layer(middleware::from_fn(limit_time))
-        .layer(middleware::from_fn(error::with_request_id))
+        .layer(middleware::from_fn(error::in_time_and_named))
         .layer(CompressionLayer::new())
         .layer(TraceLayer::new_for_http().make_span_with(span))
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(Extension(people))
         .with_state(database)
-}
-
-async fn limit_time(request: Request, next: Next) -> Response {
-    timeout(REQUEST_LIMIT, next.run(request))
-        .await
-        .unwrap_or_else(|_| Error::TimedOut(REQUEST_LIMIT).into_response())
 }
 
 fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {

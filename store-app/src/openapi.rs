@@ -4,10 +4,8 @@ use crate::db::Database;
 use crate::error::ErrorDocument;
 use crate::{branch, catalog, health, user};
 use axum::Router;
-use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::middleware::{self, Next};
-use axum::response::Response;
+use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::OpenApi as Document;
 use utoipa_axum::router::OpenApiRouter;
@@ -40,7 +38,10 @@ pub fn document() -> serde_json::Result<String> {
 pub(crate) fn router() -> Router<Database> {
     let (routes, document): (_, Document) = described().split_for_parts();
     let docs = SwaggerUi::new("/api/docs").url("/api/openapi.json", document);
-    routes.layer(middleware::from_fn(fresh)).merge(docs)
+    // Answers come from whichever branch serves now: none is worth keeping.
+    let no_store = HeaderValue::from_static("no-store");
+    let fresh = SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, no_store);
+    routes.layer(fresh).merge(docs)
 }
 
 fn described() -> OpenApiRouter<Database> {
@@ -50,12 +51,4 @@ fn described() -> OpenApiRouter<Database> {
         .merge(user::router())
         .merge(health::router());
     OpenApiRouter::with_openapi(Api::openapi()).nest("/api", api)
-}
-
-/// Answers come from whichever branch serves now: none is worth keeping.
-async fn fresh(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let no_store = HeaderValue::from_static("no-store");
-    response.headers_mut().insert(header::CACHE_CONTROL, no_store);
-    response
 }

@@ -150,7 +150,7 @@ impl Bench {
     }
 
     fn memory(&self) -> anyhow::Result<Figure> {
-        let limit = if self.worktrees > 1000 { 100.0 } else { 30.0 };
+        let limit = if self.worktrees > 100 { 100.0 } else { 30.0 };
         let daemon = self.rig.daemon.as_ref();
         let resident = daemon.map_or(Ok(f64::NAN), rig::Process::resident)?;
         Ok(Figure {

@@ -1,17 +1,24 @@
-//! The bare thing: a query of the store, run over and over through a pool of sqlx as the store has one.
+//! The bare thing: a query of the store, run over and over through a pool of sqlx as the store has one; and the same behind an
+//! axum that does nothing else, which is what HTTP costs anybody.
 
 use anyhow::Context;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use axum::{Json, Router};
 use serde_json::Value;
 use sqlx::postgres::{PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// As many as the store's pool has.
 const CONNECTIONS: u32 = 8;
 
+#[derive(Debug, Clone)]
 pub(crate) struct Bare {
     pool: PgPool,
     query: Arc<str>,
@@ -66,6 +73,21 @@ impl Bare {
     }
 }
 
+/// Answers with the query's rows, each time asked; returns where. It goes on until the program ends.
+pub(crate) async fn serve(bare: &Bare) -> anyhow::Result<String> {
+    let app = Router::new().route("/", get(answer)).with_state(bare.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/", listener.local_addr()?);
+    tokio::spawn(async { axum::serve(listener, app).await });
+    Ok(url)
+}
+
+async fn answer(State(bare): State<Bare>) -> Result<Json<Vec<Decoded>>, StatusCode> {
+    let rows = ask(&bare.pool, &bare.query, bare.arguments).await;
+    let decoded = rows.and_then(|rows| decode(&rows));
+    decoded.map(Json).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 /// The list has a filter, a limit and an offset; one product has its id.
 async fn ask(pool: &PgPool, query: &Arc<str>, arguments: usize) -> sqlx::Result<Vec<PgRow>> {
     let query = sqlx::query(AssertSqlSafe(Arc::clone(query)));
@@ -77,8 +99,10 @@ async fn ask(pool: &PgPool, query: &Arc<str>, arguments: usize) -> sqlx::Result<
     query.fetch_all(pool).await
 }
 
+type Decoded = (i64, String, String, i32);
+
 /// What anybody would want of it: numbers and names. The marks are for the macros, and part of the names.
-fn decode(rows: &[PgRow]) -> sqlx::Result<Vec<(i64, String, String, i32)>> {
+fn decode(rows: &[PgRow]) -> sqlx::Result<Vec<Decoded>> {
     rows.iter()
         .map(|row| {
             Ok((

@@ -69,13 +69,17 @@ async fn main() -> anyhow::Result<()> {
     for (what, path, mark) in PAGES {
         let url = format!("{}{path}", store.url);
         let bare = Bare::new(&postgres.url("shop"), mark, args.clients).await?;
-        let (mut ours, mut gzipped, mut floor) = (vec![], vec![], vec![]);
+        let bare_url = bare::serve(&bare).await?;
+        let (mut ours, mut gzipped, mut floor, mut bare_http) = (vec![], vec![], vec![], vec![]);
         for _ in 0..args.count {
             floor.push(bare.rate(turn).await?);
-            ours.push(load.rate(&url, None)?);
-            gzipped.push(load.rate(&url, Some("gzip"))?);
+            bare_http.push(load.rate(&bare_url, None).await?);
+            ours.push(load.rate(&url, None).await?);
+            gzipped.push(load.rate(&url, Some("gzip")).await?);
         }
         show(&args, &mut all, figure(what, ours, Some(&floor), Some(PART)));
+        let behind = format!("{what}, bare axum");
+        show(&args, &mut all, figure(&behind, bare_http, Some(&floor), None));
         show(
             &args,
             &mut all,
@@ -83,11 +87,14 @@ async fn main() -> anyhow::Result<()> {
         );
     }
     let version = format!("{}/api/version", store.url);
-    let alone: anyhow::Result<_> = (0..args.count).map(|_| load.rate(&version, None)).collect();
+    let mut alone = vec![];
+    for _ in 0..args.count {
+        alone.push(load.rate(&version, None).await?);
+    }
     show(
         &args,
         &mut all,
-        figure("no query: the version", alone?, None, None),
+        figure("no query: the version", alone, None, None),
     );
     if args.json {
         let figures: Vec<_> = all.iter().map(Figure::json).collect();
