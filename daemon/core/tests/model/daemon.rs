@@ -402,13 +402,30 @@ impl Pass<'_> {
                 }
                 self.forget(slot)
             }
-            Action::Forget => self.forget(slot),
+            Action::Forget => {
+                self.let_go(slot, &step.why);
+                self.forget(slot)
+            }
             Action::KeepForGood => self.keep(slot),
             Action::GiveBack => self.change(slot, |record| {
                 record.is_kept = false;
                 record.lease_held = true;
             }),
             Action::Rename { .. } => unreachable!("renames in this git leave no trace"),
+        }
+    }
+
+    /// A person who gives up a branch that could not be told to be ours leaves it to others; whoever comes to the slot again
+    /// is another.
+    fn let_go(&mut self, slot: &Slot, why: &Why) {
+        let is_adopted = |record: &&Record| &record.slot == slot && record.state == RecordState::Adopted;
+        let adopted = self
+            .records
+            .iter()
+            .find(is_adopted)
+            .map(|record| record.branch.clone());
+        if let (Why::Asked, Some(branch)) = (why, adopted) {
+            self.world.service(self.repository).let_go(&branch);
         }
     }
 

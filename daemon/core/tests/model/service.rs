@@ -41,6 +41,14 @@ pub(crate) enum Maker {
     Somebody,
 }
 
+impl Maker {
+    fn ends_its_life(&mut self) {
+        if let Self::Daemon { life, .. } = self {
+            *life = u32::MAX;
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct TrueBranch {
     pub(crate) remote: RemoteBranch,
@@ -471,6 +479,13 @@ impl Service {
         }
     }
 
+    /// A branch that the daemon was told to leave is no longer what it made.
+    pub(crate) fn let_go(&mut self, id: &BranchId) {
+        if let Some(branch) = self.branches.get_mut(id) {
+            branch.maker.ends_its_life();
+        }
+    }
+
     /// A branch that somebody brings back is no longer what the daemon made.
     fn bring_back(&mut self, n: u32) {
         let ids: Vec<&BranchId> = self.deleted.keys().collect();
@@ -482,9 +497,7 @@ impl Service {
         };
         if let Some(id) = id.filter(can_come) {
             let mut back = self.deleted.remove(&id).expect("it was just listed");
-            if let Maker::Daemon { life, .. } = &mut back.maker {
-                *life = u32::MAX;
-            }
+            back.maker.ends_its_life();
             back.remote.expire_time = None;
             // That it has no expiration comes of the way; nobody has asked for it.
             (back.is_held, back.is_touched, back.has_lapsed) = (true, true, false);

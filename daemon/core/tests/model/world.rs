@@ -63,6 +63,8 @@ struct Sightings {
     /// Complete looks in a row that did not find it, and when the first was.
     absent: u32,
     first_absent: Option<Timestamp>,
+    /// One of them fell after a removal. What came and went again between two looks nobody can tell from it.
+    was_removed: bool,
     was_locked: bool,
 }
 
@@ -227,18 +229,23 @@ impl World {
         }
     }
 
-    /// Notes what a complete look at a repository has truly shown.
+    /// Notes what a complete look at a repository has truly shown. What was seen of a slot ends with its record.
     pub(crate) fn note_look(&mut self, repository: usize) {
         let (git, origin) = (&self.gits[repository], self.profiles[repository]);
-        for record in self.ledger.records(repository, origin) {
+        let records = self.ledger.records(repository, origin);
+        self.sightings.retain(|(of, at, slot), _| {
+            (*of, *at) != (repository, origin) || records.iter().any(|record| record.slot == *slot)
+        });
+        for record in records {
             let seen = self
                 .sightings
                 .entry((repository, origin, record.slot.clone()))
                 .or_default();
             if git.has(&record.slot) {
-                (seen.absent, seen.first_absent) = (0, None);
+                (seen.absent, seen.first_absent, seen.was_removed) = (0, None, false);
             } else {
                 seen.absent += 1;
+                seen.was_removed |= git.was_removed(&record.slot);
                 seen.first_absent.get_or_insert(self.now);
             }
         }
@@ -269,7 +276,6 @@ impl World {
     /// Judges a delete that nobody asked for.
     fn judge_unasked(&self, repository: usize, slot: &Slot) -> Option<&'static str> {
         let git = &self.gits[repository];
-        let was_removed = git.was_removed(slot);
         let seen = self
             .sightings
             .get(&(repository, self.profiles[repository], slot.clone()))
@@ -280,7 +286,7 @@ impl World {
             Some("which is there")
         } else if seen.absent < 2 {
             Some("which was found gone only once")
-        } else if gone_for + TOLERANCE < GRACE && !was_removed {
+        } else if gone_for + TOLERANCE < GRACE && !seen.was_removed {
             Some("which is still in its grace")
         } else if seen.was_locked {
             Some("whose worktree was locked")
