@@ -3,11 +3,11 @@
 
 use crate::credential::{Credential, Schema};
 use crate::error::{Error, chain};
+use crate::pool::{Lent, Pool};
 use crate::source::News;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,10 @@ use tracing::{info, warn};
 
 /// How long a request waits for a connection, a switch of branches included.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A connection that was used so lately is taken as it is: under load the question would double the round trips.
-const USED_LATELY: Duration = Duration::from_millis(250);
 /// How long one run of the migrations may take: another store on the same branch may be running them too.
 const MIGRATION_PATIENCE: Duration = Duration::from_mins(1);
-/// How long the last requests on a branch that was left may take.
-const RETIREMENT: Duration = Duration::from_secs(30);
-const MAX_CONNECTIONS: u32 = 8;
+/// How often idle connections are looked at.
+const TIDYING: Duration = Duration::from_mins(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -137,7 +134,7 @@ struct Serving {
     credential: Arc<Credential>,
     /// Counts the logins, from 1.
     number: u64,
-    pool: PgPool,
+    pool: Pool,
     phase: Phase,
 }
 
@@ -151,17 +148,10 @@ enum Phase {
 
 impl Serving {
     fn new(credential: Arc<Credential>, number: u64, connection_life: Duration) -> Self {
-        let pool = PgPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(PATIENCE)
-            .max_lifetime(connection_life)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| Box::pin(is_alive(connection, meta.idle_for)))
-            .connect_lazy_with(credential.login().clone());
         Self {
+            pool: Pool::new(credential.login().clone(), connection_life),
             credential,
             number,
-            pool,
             phase: Phase::Preparing,
         }
     }
@@ -201,15 +191,12 @@ impl Database {
     ///
     /// # Errors
     /// An error that says why, when there is no connection in time.
-    pub async fn acquire(&self) -> Result<(PoolConnection<Postgres>, Arc<Credential>), Error> {
+    pub(crate) async fn acquire(&self) -> Result<(Lent, Arc<Credential>), Error> {
         self.acquire_within(PATIENCE).await
     }
 
     /// The same, with a patience of one's own.
-    pub(crate) async fn acquire_within(
-        &self,
-        patience: Duration,
-    ) -> Result<(PoolConnection<Postgres>, Arc<Credential>), Error> {
+    pub(crate) async fn acquire_within(&self, patience: Duration) -> Result<(Lent, Arc<Credential>), Error> {
         let mut refusal = None;
         let attempt = self.try_until_acquired(&mut refusal);
         match timeout_at(Instant::now() + patience, attempt).await {
@@ -221,7 +208,7 @@ impl Database {
     async fn try_until_acquired(
         &self,
         refusal: &mut Option<String>,
-    ) -> Result<(PoolConnection<Postgres>, Arc<Credential>), Error> {
+    ) -> Result<(Lent, Arc<Credential>), Error> {
         let mut serving = self.serving.clone();
         loop {
             let ready = serving
@@ -236,7 +223,7 @@ impl Database {
             let acquired = tokio::select! {
                 // Mostly one is at hand, and nothing has to be waited for.
                 biased;
-                acquired = pool.acquire() => acquired,
+                acquired = pool.lend() => acquired,
                 // Another password or another branch: no use in waiting on this one.
                 _ = serving.changed() => continue,
             };
@@ -339,7 +326,7 @@ impl Keeper {
             // A new credential ends an attempt to prepare: it may be for another branch, or mend what failed.
             let credential = tokio::select! {
                 credential = next(&mut self.credentials) => credential,
-                () = prepare(&self.serving, &self.refused) => next(&mut self.credentials).await,
+                never = look_after(&self.serving, &self.refused, self.connection_life) => match never {},
             };
             self.take_up(&credential);
         }
@@ -353,7 +340,7 @@ impl Keeper {
             Some(now) => {
                 now.number += u64::from(!now.credential.same_login(credential));
                 if now.credential.same_database(credential) {
-                    now.pool.set_connect_options(credential.login().clone());
+                    now.pool.set_login(credential.login().clone());
                     now.credential = Arc::clone(credential);
                 } else {
                     info!(?credential, "another database serves from now on");
@@ -363,15 +350,9 @@ impl Keeper {
             }
         });
         if let Some(left) = left {
-            self.retired.spawn(retire(left.pool));
+            self.retired.spawn(async move { left.pool.close().await });
         }
     }
-}
-
-/// Says whether a connection can be used. A compute that was suspended has hung up on idle ones: find out before a request
-/// does.
-async fn is_alive(connection: &mut PgConnection, idle: Duration) -> sqlx::Result<bool> {
-    Ok(idle < USED_LATELY || connection.ping().await.is_ok())
 }
 
 /// Waits for the next credential; for ever when there will be none.
@@ -382,6 +363,22 @@ async fn next(credentials: &mut watch::Receiver<Option<Arc<Credential>>>) -> Arc
         }
         if let Some(credential) = credentials.borrow_and_update().clone() {
             return credential;
+        }
+    }
+}
+
+/// Prepares the database, and then keeps its connections in order.
+async fn look_after(
+    serving: &watch::Sender<Option<Serving>>,
+    refused: &Notify,
+    connection_life: Duration,
+) -> Infallible {
+    prepare(serving, refused).await;
+    loop {
+        sleep(TIDYING.min(connection_life)).await;
+        let pool = serving.borrow().as_ref().map(|serving| serving.pool.clone());
+        if let Some(pool) = pool {
+            pool.tidy().await;
         }
     }
 }
@@ -414,12 +411,5 @@ async fn prepare(serving: &watch::Sender<Option<Serving>>, refused: &Notify) {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
-    }
-}
-
-/// Lets the last requests on a branch finish, then closes its connections.
-async fn retire(pool: PgPool) {
-    if timeout(RETIREMENT, pool.close()).await.is_err() {
-        warn!("some connections of the branch that was left are still busy");
     }
 }

@@ -18,7 +18,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 
 /// Why a request got no answer, by what the caller can do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// Nothing has this id.
     #[error("no {what} with id {id}")]
     Absent {

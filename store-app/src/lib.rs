@@ -20,6 +20,7 @@ mod error;
 mod health;
 mod openapi;
 mod page;
+mod pool;
 mod source;
 mod ui;
 mod user;

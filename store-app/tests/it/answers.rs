@@ -272,8 +272,13 @@ async fn connections_that_were_cut_while_idle_do_not_fail_requests() {
     .await;
     hammer.answers().await;
     for _ in 0..3 {
-        let before = connections(&postgres).await;
-        assert!(before > 0);
+        eventually("they are idle", async || {
+            let sql = "SELECT count(*) FROM pg_stat_activity
+                       WHERE application_name = 'store-app' AND state_change > now() - interval '0.5 s'";
+            postgres.count("shop", sql).await == 0
+        })
+        .await;
+        assert!(connections(&postgres).await > 0);
         // A compute that is suspended ends its backends just so.
         let cut = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = 'store-app'";
         postgres.run("shop", cut).await;

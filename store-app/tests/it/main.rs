@@ -7,6 +7,7 @@ mod deployed;
 mod follow;
 mod front;
 mod openapi;
+mod pool;
 mod postgres;
 mod process;
 mod relay;

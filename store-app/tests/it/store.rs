@@ -54,11 +54,16 @@ impl Store {
 
     /// Serves, and waits until it listens.
     pub(crate) async fn start(source: Source) -> Self {
+        Self::start_with(source, Duration::from_mins(30)).await
+    }
+
+    /// The same, with connections that are used for no longer than `connection_life`.
+    pub(crate) async fn start_with(source: Source, connection_life: Duration) -> Self {
         let (announce, announced) = oneshot::channel();
         let stop = CancellationToken::new();
         let config = Serve {
             addr: "127.0.0.1:0".parse().expect("an address"),
-            connection_life: Duration::from_mins(30),
+            connection_life,
             people: None,
             source,
         };
