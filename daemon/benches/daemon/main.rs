@@ -10,6 +10,7 @@ mod figures;
 mod rig;
 mod service;
 
+use anyhow::Context;
 use clap::Parser;
 use figures::{Budget, Figure, Floor};
 use rig::Rig;
@@ -207,39 +208,50 @@ impl Bench {
 
     async fn calls(&self) -> anyhow::Result<Vec<Figure>> {
         let dir = tempfile::tempdir()?;
-        let (_echo, echo) = rig::echo(dir.path()).await?;
+        let (echo, echo_socket) = rig::echo(dir.path()).await?;
         let (ours, path) = (self.rig.socket(), self.rig.worktree(0));
-        let time = Duration::from_secs(self.seconds);
+        let daemon = self.rig.daemon.as_ref().context("it does not run")?;
         let mut all = vec![];
         for in_flight in [1, 16] {
-            let (mut rate, mut bare, mut slow, mut bare_slow) = (vec![], vec![], vec![], vec![]);
+            let (mut daemons, mut bare) = (Storms::default(), Storms::default());
             for _ in 0..self.repeat.min(5) {
-                let took = calls::storm(&ours, &path, in_flight, time).await?;
-                rate.push(per_second(&took, time));
-                slow.push(ms(calls::p99(&took)));
-                let took = calls::storm(&echo, &path, in_flight, time).await?;
-                bare.push(per_second(&took, time));
-                bare_slow.push(ms(calls::p99(&took)));
+                self.storm(daemon, &ours, in_flight, &mut daemons).await?;
+                self.storm(&echo, &echo_socket, in_flight, &mut bare).await?;
             }
-            let floor = |values| {
-                Some(Floor {
+            let beside = |what: &str, unit, ours, bare, budget| Figure {
+                floor: Some(Floor {
                     what: "bare tonic unary echo",
-                    values,
-                })
+                    values: bare,
+                }),
+                budget,
+                ..self.figure(&format!("{what}, {in_flight} in flight"), unit, ours)
             };
-            all.push(Figure {
-                floor: floor(bare),
-                budget: Some(Budget::PartOfFloor(0.8)),
-                ..self.figure(&format!("cached credential, {in_flight} in flight"), "/s", rate)
-            });
-            all.push(Figure {
-                floor: floor(bare_slow),
-                budget: Some(Budget::AtMost(5.0)),
-                ..self.figure(&format!("the same, p99, {in_flight} in flight"), "ms", slow)
-            });
+            let (part, limit) = (Some(Budget::PartOfFloor(0.8)), Some(Budget::AtMost(5.0)));
+            all.extend([
+                beside("cached credential", "/s", daemons.rate, bare.rate, part),
+                beside("the same, p99", "ms", daemons.slow, bare.slow, limit),
+                beside("the same, processor time", "us", daemons.busy, bare.busy, None),
+            ]);
         }
-        all.push(self.crowd(&ours, &echo, &path).await?);
+        all.push(self.crowd(&ours, &echo_socket, &path).await?);
         Ok(all)
+    }
+
+    async fn storm(
+        &self,
+        server: &rig::Process,
+        socket: &Path,
+        in_flight: usize,
+        storms: &mut Storms,
+    ) -> anyhow::Result<()> {
+        let time = Duration::from_secs(self.seconds);
+        let before = server.busy()?;
+        let took = calls::storm(socket, &self.rig.worktree(0), in_flight, time).await?;
+        let busy = server.busy()?.saturating_sub(before);
+        storms.rate.push(count(took.len()) / time.as_secs_f64());
+        storms.slow.push(ms(calls::p99(&took)));
+        storms.busy.push(busy.as_secs_f64() * 1e6 / count(took.len()));
+        Ok(())
     }
 
     async fn crowd(&self, ours: &Path, echo: &Path, path: &Path) -> anyhow::Result<Figure> {
@@ -272,8 +284,15 @@ impl Bench {
     }
 }
 
-fn per_second(took: &[Duration], time: Duration) -> f64 {
-    count(took.len()) / time.as_secs_f64()
+/// What storms of calls showed of a server.
+#[derive(Default)]
+struct Storms {
+    /// Calls in a second.
+    rate: Vec<f64>,
+    /// What all but one in a hundred keep, in milliseconds.
+    slow: Vec<f64>,
+    /// What the server spent on processors for a call, in microseconds.
+    busy: Vec<f64>,
 }
 
 fn count(n: usize) -> f64 {
