@@ -189,7 +189,7 @@ impl Board {
 pub(crate) fn find_worktree<'a>(
     repositories: &'a Repositories,
     path: &Path,
-) -> Option<(&'a Arc<RepositoryView>, &'a WorktreeView)> {
+) -> Option<(&'a Arc<RepositoryView>, &'a Arc<WorktreeView>)> {
     path.ancestors().find_map(|root| {
         let at = |view: &'a Arc<RepositoryView>| Some((view, view.worktrees.at(root)?));
         repositories.values().find_map(at)
@@ -197,16 +197,26 @@ pub(crate) fn find_worktree<'a>(
 }
 
 /// The worktrees of a repository, found by their roots without going through all of them: there may be ten thousand, and
-/// each call asks.
+/// each call asks. What is shown of one is shared by all who look at it, and by the next pass, until it changes.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Worktrees {
-    all: Vec<WorktreeView>,
+    all: Vec<Arc<WorktreeView>>,
     by_root: Arc<HashMap<PathBuf, usize>>,
 }
 
 impl Worktrees {
-    /// The roots and identities of these stay as they are from here on.
-    pub(crate) fn new(all: Vec<WorktreeView>) -> Self {
+    /// The roots and identities of these stay as they are from here on; mostly they are those of the last pass, too.
+    pub(crate) fn new(all: Vec<Arc<WorktreeView>>, before: &Self) -> Self {
+        let has_same_roots = all
+            .iter()
+            .map(|worktree| &worktree.root)
+            .eq(before.all.iter().map(|worktree| &worktree.root));
+        if has_same_roots {
+            return Self {
+                by_root: before.by_root.clone(),
+                all,
+            };
+        }
         let roots = all
             .iter()
             .enumerate()
@@ -217,12 +227,12 @@ impl Worktrees {
         }
     }
 
-    fn at(&self, root: &Path) -> Option<&WorktreeView> {
+    fn at(&self, root: &Path) -> Option<&Arc<WorktreeView>> {
         self.all.get(*self.by_root.get(root)?)
     }
 
     /// Puts a worktree in the place of what is shown of it.
-    pub(crate) fn replace(&mut self, shown: WorktreeView) {
+    pub(crate) fn replace(&mut self, shown: Arc<WorktreeView>) {
         let place = self.by_root.get(&shown.root).and_then(|n| self.all.get_mut(*n));
         if let Some(place) = place.filter(|place| place.id == shown.id) {
             *place = shown;
@@ -231,15 +241,15 @@ impl Worktrees {
 }
 
 impl Deref for Worktrees {
-    type Target = [WorktreeView];
+    type Target = [Arc<WorktreeView>];
 
-    fn deref(&self) -> &[WorktreeView] {
+    fn deref(&self) -> &[Arc<WorktreeView>] {
         &self.all
     }
 }
 
 impl DerefMut for Worktrees {
-    fn deref_mut(&mut self) -> &mut [WorktreeView] {
+    fn deref_mut(&mut self) -> &mut [Arc<WorktreeView>] {
         &mut self.all
     }
 }

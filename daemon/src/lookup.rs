@@ -20,9 +20,9 @@ use tonic::Status;
 #[derive(Debug)]
 pub(crate) enum Now {
     /// Its branch can be used.
-    Ready(Arc<RepositoryView>, Box<WorktreeView>, Arc<Target>),
+    Ready(Arc<RepositoryView>, Arc<WorktreeView>, Arc<Target>),
     /// It is known, and its branch is still to come.
-    Coming(Arc<RepositoryView>, Box<WorktreeView>),
+    Coming(Arc<RepositoryView>, Arc<WorktreeView>),
     /// It belongs to this repository, but no pass has seen it as it is now.
     Unseen(RepositoryId),
 }
@@ -92,7 +92,7 @@ impl Lookup {
                 self.controller.hint(view.id.clone());
                 return Ok(Now::Unseen(view.id.clone()));
             }
-            let (view, worktree) = (view.clone(), Box::new(worktree.clone()));
+            let (view, worktree) = (view.clone(), worktree.clone());
             return Ok(match (worktree.standing, worktree.target.clone()) {
                 (Standing::Ready, Some(target)) => Now::Ready(view, worktree, target),
                 _ => Now::Coming(view, worktree),

@@ -395,7 +395,7 @@ impl Reconciler {
         asks: &Asks,
     ) -> Result<Plan, Stop> {
         let git = match &looking.git {
-            Seen::Present(found) => Seen::Present(found.view.clone()),
+            Seen::Present(found) => Seen::Present(&found.view),
             Seen::Unknown(reason) => Seen::Unknown(reason.clone()),
         };
         let taken = self
@@ -410,7 +410,7 @@ impl Reconciler {
             repository: applying.repository,
             project: &applying.place.project,
             origin: &applying.place.origin,
-            git: &git,
+            git,
             observed,
             records: &applying.records,
             taken: &taken,

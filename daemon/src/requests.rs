@@ -189,7 +189,7 @@ impl Service {
     pub(crate) async fn worktree_at(
         &self,
         path: &Path,
-    ) -> Result<(Arc<RepositoryView>, WorktreeView), Status> {
+    ) -> Result<(Arc<RepositoryView>, Arc<WorktreeView>), Status> {
         let repositories = self.repositories();
         if let Some((view, worktree)) = find_worktree(&repositories, path) {
             return Ok((view.clone(), worktree.clone()));

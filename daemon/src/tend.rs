@@ -52,21 +52,29 @@ pub(crate) async fn tend(
         .iter_mut()
         .filter(|worktree| worktree.standing == Standing::Ready)
     {
-        let before = (worktree.target.clone(), worktree.problem.clone());
-        match target(provider, settings, memory, worktree).await {
-            Ok(Some(target)) => worktree.target = Some(target),
-            Ok(None) => is_waiting = true,
+        let mut problem_now = worktree.problem.clone();
+        let target_now = match target(provider, settings, memory, worktree).await {
+            Ok(Some(target)) => Some(target),
+            Ok(None) => {
+                is_waiting = true;
+                worktree.target.clone()
+            }
             Err(error) => {
                 is_waiting = true;
-                worktree.problem = Some(problem(&error));
+                problem_now = Some(problem(&error));
+                worktree.target.clone()
             }
-        }
-        if let Some(target) = worktree.target.clone() {
-            credential(reconciler, settings, memory, worktree, &target).await;
+        };
+        if let Some(target) = &target_now
+            && let Err(problem) = credential(reconciler, settings, memory, worktree, target).await
+        {
+            problem_now = Some(problem);
         }
         // Shown only now: whoever waited for the branch finds `.env` in place, and may remove the worktree at once without
         // meeting us in it. Nobody waits for the other worktrees.
-        if !is_alike(before, worktree) {
+        if !is_same_target(target_now.as_ref(), worktree.target.as_ref()) || problem_now != worktree.problem {
+            let shown = Arc::make_mut(worktree);
+            (shown.target, shown.problem) = (target_now, problem_now);
             let shown = worktree.clone();
             reconciler.board.amend(&id, |view| view.worktrees.replace(shown));
         }
@@ -80,14 +88,12 @@ pub(crate) async fn tend(
     is_waiting
 }
 
-/// Says whether tending changed nothing that is shown.
-fn is_alike((target, problem): (Option<Arc<Target>>, Option<Problem>), after: &WorktreeView) -> bool {
-    let has_same_target = match (&target, &after.target) {
+fn is_same_target(before: Option<&Arc<Target>>, after: Option<&Arc<Target>>) -> bool {
+    match (before, after) {
         (Some(before), Some(after)) => Arc::ptr_eq(before, after),
         (None, None) => true,
         (Some(_), None) | (None, Some(_)) => false,
-    };
-    has_same_target && problem == after.problem
+    }
 }
 
 /// Takes down every branch of a project that the service says is not there. What could not be looked at stays as it was.
@@ -96,6 +102,7 @@ pub(crate) fn note_gone(view: &mut RepositoryView, error: &ProviderError, told: 
         return;
     }
     for worktree in view.worktrees.iter_mut() {
+        let worktree = Arc::make_mut(worktree);
         worktree.standing = Standing::Blocked;
         worktree.target = None;
         worktree.problem = Some(told.clone());
@@ -156,23 +163,21 @@ async fn target(
 }
 
 /// Keeps a credential at hand, and the worktree's `.env` in line with it.
+///
+/// # Errors
+/// What hinders either.
 async fn credential(
     reconciler: &Reconciler,
     settings: &Settings,
     memory: &mut Memory,
-    worktree: &mut WorktreeView,
+    worktree: &WorktreeView,
     target: &Arc<Target>,
-) {
-    let minted = match reconciler.credentials.fetch(target, Freshness::Fresh).await {
-        Ok(minted) => minted,
-        Err(error) => {
-            worktree.problem = Some(problem(&error));
-            return;
-        }
-    };
+) -> Result<(), Problem> {
+    let minted = reconciler.credentials.fetch(target, Freshness::Fresh).await;
+    let minted = minted.map_err(|error| problem(&error))?;
     failpoint::pass("credential: minted");
     let Some(relative) = &settings.env_file else {
-        return;
+        return Ok(());
     };
     let path = worktree.root.join(relative);
     if memory
@@ -180,7 +185,7 @@ async fn credential(
         .get(&worktree.id)
         .is_some_and(|w| is_same(&w.minted, &minted) && w.stamp == stamp(&path))
     {
-        return;
+        return Ok(());
     }
     if let Some(written) = memory.written.get_mut(&worktree.id)
         && worktree.id != WorktreeId::Main
@@ -188,7 +193,7 @@ async fn credential(
     {
         let since = *written.missing_since.get_or_insert_with(Instant::now);
         if since.elapsed() < MISSING_FOR {
-            return;
+            return Ok(());
         }
     }
     let file = EnvFile {
@@ -198,17 +203,14 @@ async fn credential(
         admin_dir: worktree.admin_dir.clone(),
     };
     let (job_target, job_minted) = (target.clone(), minted.clone());
-    match blocking(move || env_writer::write(&file, &job_target, &job_minted)).await {
-        Ok(()) => drop(memory.written.insert(
-            worktree.id.clone(),
-            Written {
-                minted,
-                stamp: stamp(&path),
-                missing_since: None,
-            },
-        )),
-        Err(problem) => worktree.problem = Some(problem),
-    }
+    blocking(move || env_writer::write(&file, &job_target, &job_minted)).await?;
+    let written = Written {
+        minted,
+        stamp: stamp(&path),
+        missing_since: None,
+    };
+    memory.written.insert(worktree.id.clone(), written);
+    Ok(())
 }
 
 fn stamp(path: &Path) -> Option<(SystemTime, u64)> {

@@ -4,7 +4,7 @@ use crate::apply::Applying;
 use crate::board::{
     BranchView, Ownership, Problem, RepositoryView, UnusedView, WatchMode, WorktreeView, Worktrees,
 };
-use crate::git::{self, Found};
+use crate::git::{self, Found, Place};
 use crate::ledger::RepositoryRow;
 use crate::provider::Provider;
 use crate::services::chain;
@@ -13,6 +13,7 @@ use daemon_core::plan::{Standing, Step};
 use daemon_core::state::{Head, Observed, Record, RecordState, RemoteState, Worktree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Brings the view's branches in line with what was done.
 pub(crate) fn update(
@@ -36,19 +37,32 @@ pub(crate) fn update(
         let record = records.get(slot).copied();
         let branch = record.and_then(|record| branch_view(applying.provider, record, after));
         let is_ready = branch.as_ref().is_some_and(|(_, is_ready)| *is_ready);
-        worktree.branch = branch.map(|(branch, _)| branch);
-        worktree.why = step.map(|step| step.why.to_string()).unwrap_or_default();
-        worktree.standing = match (is_ready, failing.contains_key(slot), step) {
+        let failure = failing.get(slot);
+        let standing = match (is_ready, failure, step) {
             (true, _, _) => Standing::Ready,
-            (false, true, _) => Standing::Failing,
-            (false, false, step) => step.map_or(Standing::Pending, |step| step.standing),
+            (false, Some(_), _) => Standing::Failing,
+            (false, None, step) => step.map_or(Standing::Pending, |step| step.standing),
         };
-        worktree.problem = failing.get(slot).cloned().or_else(|| step.and_then(problem_of));
-        let uid = worktree.branch.as_ref().and_then(|branch| branch.uid.clone());
-        worktree.target = worktree
-            .target
-            .take()
-            .filter(|target| is_ready && Some(&target.uid) == uid.as_ref());
+        let branch = branch.map(|(branch, _)| branch);
+        let uid = branch.as_ref().and_then(|branch| branch.uid.as_ref());
+        let target = worktree.target.clone();
+        let target = target.filter(|target| is_ready && Some(&target.uid) == uid);
+        let why = step.map(|step| step.why.to_string()).unwrap_or_default();
+        let problem = failure.cloned().or_else(|| step.and_then(problem_of));
+        let is_as_shown = (standing, &why, &problem, &branch)
+            == (
+                worktree.standing,
+                &worktree.why,
+                &worktree.problem,
+                &worktree.branch,
+            )
+            && target.is_some() == worktree.target.is_some();
+        if is_as_shown {
+            continue;
+        }
+        let shown = Arc::make_mut(worktree);
+        (shown.standing, shown.why, shown.problem) = (standing, why, problem);
+        (shown.branch, shown.target) = (branch, target);
     }
 }
 
@@ -127,14 +141,17 @@ fn ownership(state: RecordState) -> Option<Ownership> {
 }
 
 /// The worktrees that git shows; what is known of one carries over while it asks for the same branch.
-pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Worktrees {
-    let before: BTreeMap<&WorktreeId, &WorktreeView> = before.iter().map(|old| (&old.id, old)).collect();
+pub(crate) fn worktree_views(found: &Found, before: &Worktrees) -> Worktrees {
+    let by_id: BTreeMap<&WorktreeId, &Arc<WorktreeView>> = before.iter().map(|old| (&old.id, old)).collect();
     let view = |worktree: &Worktree| {
         let place = found.places.get(&worktree.id)?;
         let slot = worktree.slot();
-        let old = before
+        let old = by_id
             .get(&worktree.id)
             .filter(|old| old.slot == slot && slot.is_some());
+        if let Some(old) = old.filter(|old| is_as_shown(worktree, place, old)) {
+            return Some(Arc::clone(old));
+        }
         let fresh = || WorktreeView {
             id: worktree.id.clone(),
             root: place.root.clone(),
@@ -160,9 +177,20 @@ pub(crate) fn worktree_views(found: &Found, before: &[WorktreeView]) -> Worktree
         if let Head::Unknown(reason) = &worktree.head {
             view.why = format!("HEAD cannot be read: {reason}");
         }
-        Some(view)
+        Some(Arc::new(view))
     };
-    Worktrees::new(found.view.worktrees.iter().filter_map(view).collect())
+    Worktrees::new(found.view.worktrees.iter().filter_map(view).collect(), before)
+}
+
+/// Says whether git shows nothing new of a worktree.
+fn is_as_shown(worktree: &Worktree, place: &Place, shown: &WorktreeView) -> bool {
+    let is_in_place = (
+        &place.root,
+        &place.admin_dir,
+        place.stands_at,
+        place.head_version(),
+    ) == (&shown.root, &shown.admin_dir, shown.stands_at, shown.head_version);
+    is_in_place && (&worktree.head, worktree.is_locked) == (&shown.head, shown.is_locked)
 }
 
 pub(crate) fn unconfirmed_ledger() -> Problem {

@@ -37,7 +37,7 @@ pub enum Plan {
 
 /// Decides what is to be done in one repository.
 pub fn plan(look: &Look<'_>) -> Plan {
-    match (look.git, look.observed) {
+    match (&look.git, look.observed) {
         (Seen::Unknown(reason), _) | (_, Seen::Unknown(reason)) => Plan::Wait(reason.clone()),
         (Seen::Present(git), Seen::Present(observed)) => {
             let in_use = in_use(git);

@@ -14,6 +14,16 @@ pub enum Seen<T> {
     Present(T),
 }
 
+impl<T> Seen<T> {
+    /// The same, of a reference to what was seen.
+    pub fn as_ref(&self) -> Seen<&T> {
+        match self {
+            Self::Unknown(reason) => Seen::Unknown(reason.clone()),
+            Self::Present(seen) => Seen::Present(seen),
+        }
+    }
+}
+
 /// Where HEAD points.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Head {
@@ -261,7 +271,7 @@ pub struct Look<'a> {
     /// The service, as an origin.
     pub origin: &'a str,
     /// What git says.
-    pub git: &'a Seen<GitView>,
+    pub git: Seen<&'a GitView>,
     /// What the service says.
     pub observed: &'a Seen<Observed>,
     /// Our records of this repository.

@@ -141,7 +141,7 @@ impl World {
             repository: &RepositoryId::new("r1"),
             project: &ProjectId::new("shop"),
             origin: "local",
-            git: &self.git,
+            git: self.git.as_ref(),
             observed: &self.observed,
             records: &self.records,
             taken: &self.taken,

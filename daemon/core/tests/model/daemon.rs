@@ -314,7 +314,7 @@ impl Pass<'_> {
             repository: &repository_id(self.repository),
             project: &project(),
             origin: &origin_name(self.origin),
-            git,
+            git: git.as_ref(),
             observed: &observed,
             records: &records,
             taken: &taken,
