@@ -14,6 +14,9 @@ mod logs;
 mod signals;
 mod store;
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long work that hangs on a dead disk may hold the end.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 

@@ -66,7 +66,8 @@ async fn main() -> anyhow::Result<()> {
             &mut all,
             vec![bench.pass().await?, bench.requests().await?],
         );
-        show(&args, &mut all, vec![bench.memory()?, bench.idle().await?]);
+        // What it takes at rest, not right after a look.
+        show(&args, &mut all, vec![bench.idle().await?, bench.memory()?]);
         if n == 0 {
             show(&args, &mut all, vec![bench.appears().await?]);
             let calls = bench.calls().await?;
@@ -156,7 +157,7 @@ impl Bench {
         let resident = daemon.map_or(Ok(f64::NAN), rig::Process::resident)?;
         Ok(Figure {
             budget: Some(Budget::AtMost(limit)),
-            ..self.figure("resident memory", "MB", vec![resident])
+            ..self.figure("resident memory when idle", "MB", vec![resident])
         })
     }
 
