@@ -8,6 +8,7 @@ use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot, WorktreeId};
 use daemon_core::plan::Standing;
 use daemon_core::state::Head;
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -201,7 +202,8 @@ pub(crate) fn find_worktree<'a>(
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Worktrees {
     all: Vec<Arc<WorktreeView>>,
-    by_root: Arc<HashMap<PathBuf, usize>>,
+    /// By their bytes: to hash a path part by part takes much longer.
+    by_root: Arc<HashMap<OsString, usize>>,
 }
 
 impl Worktrees {
@@ -220,20 +222,23 @@ impl Worktrees {
         let roots = all
             .iter()
             .enumerate()
-            .map(|(n, worktree)| (worktree.root.clone(), n));
+            .map(|(n, worktree)| (worktree.root.as_os_str().to_owned(), n));
         Self {
-            by_root: Arc::new(roots.filter(|(root, _)| !root.as_os_str().is_empty()).collect()),
+            by_root: Arc::new(roots.filter(|(root, _)| !root.is_empty()).collect()),
             all,
         }
     }
 
     fn at(&self, root: &Path) -> Option<&Arc<WorktreeView>> {
-        self.all.get(*self.by_root.get(root)?)
+        self.all.get(*self.by_root.get(root.as_os_str())?)
     }
 
     /// Puts a worktree in the place of what is shown of it.
     pub(crate) fn replace(&mut self, shown: Arc<WorktreeView>) {
-        let place = self.by_root.get(&shown.root).and_then(|n| self.all.get_mut(*n));
+        let place = self
+            .by_root
+            .get(shown.root.as_os_str())
+            .and_then(|n| self.all.get_mut(*n));
         if let Some(place) = place.filter(|place| place.id == shown.id) {
             *place = shown;
         }

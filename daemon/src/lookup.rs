@@ -45,6 +45,12 @@ impl Lookup {
         let path = PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
             path,
         ));
+        // To look here and now costs less than to wake a thread for it.
+        if let Some(stands_at) = self.board.local_root(&path)
+            && git::is_root_still(&path, stands_at)
+        {
+            return Ok(path);
+        }
         let shown = path.display().to_string();
         if !path.is_absolute() {
             // It would lead on from where the daemon happens to run.
@@ -55,12 +61,6 @@ impl Lookup {
             let message = format!("cannot find `{shown}`: {error}");
             status(Reason::NotARepository, message, "")
         };
-        // To look here and now costs less than to wake a thread for it.
-        if let Some(stands_at) = self.board.local_root(&path)
-            && git::is_root_still(&path, stands_at)
-        {
-            return Ok(path);
-        }
         let found = self.desk.run(move || path.canonicalize()).await;
         found
             .map_err(|hangs| cannot(&hangs))?
