@@ -9,6 +9,7 @@ use serde_json::json;
 use sqlx::Connection;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use store_app::RunError;
 use store_app::config::Serve;
 use tokio::task::JoinSet;
@@ -158,6 +159,46 @@ async fn open_connections_live_on_when_the_user_changes() {
     assert_no_failure(hammer).await;
     assert_no_failure(more).await;
     store.end().await.expect("ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_rotations_under_load_fail_no_request() {
+    let postgres = Postgres::with_shop().await;
+    let control = Control::start(&socket(&postgres));
+    control.publish(postgres.credential("shop"));
+    // Connections that are replaced all the time: each replacement needs the password of that moment.
+    let store = Store::start_with(daemon(&socket(&postgres)), Duration::from_millis(100)).await;
+    store.wait_for_status("/api/health/ready", 200).await;
+    let hammer = store.hammer("/api/products", 12);
+    for n in 2..=21 {
+        let password = format!("password-{n}");
+        postgres
+            .run("shop", &format!("ALTER ROLE jane PASSWORD '{password}'"))
+            .await;
+        let before = newest_connection(&postgres).await;
+        control.publish(v1::Credential {
+            password,
+            ..postgres.credential("shop")
+        });
+        store
+            .wait_for("/api/branch", |_, branch| branch["credential"] == n)
+            .await;
+        hammer.swing().await;
+        eventually("connections are opened with the new password", async || {
+            newest_connection(&postgres).await > before
+        })
+        .await;
+    }
+    assert_no_failure(hammer).await;
+    store.end().await.expect("ends well");
+}
+
+/// When the newest connection of the store was opened, in microseconds; 0 if there is none.
+async fn newest_connection(postgres: &Postgres) -> i64 {
+    let sql =
+        "SELECT coalesce(max((extract(epoch FROM backend_start) * 1e6)::bigint), 0) FROM pg_stat_activity
+               WHERE application_name = 'store-app'";
+    postgres.count("shop", sql).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
