@@ -1,11 +1,12 @@
 //! Keeps the marked block in a worktree's `.env`. The file holds a password, so it is written only where git will not pick
 //! it up and only the user can read it. What the block says is decided in the core.
 
-use crate::board::Problem;
+use crate::board::{Problem, WorktreeView};
 use crate::credentials::{Minted, Target};
 use crate::failpoint;
 use crate::git;
-use daemon_core::env_file::{self, Connection};
+use daemon_core::config_file::Settings;
+use daemon_core::env_file::{self, BrokenBlock, Connection};
 use secrecy::ExposeSecret;
 use std::fs;
 use std::io::{self, Write};
@@ -34,13 +35,30 @@ pub(crate) struct EnvFile {
     pub(crate) admin_dir: PathBuf,
 }
 
+impl EnvFile {
+    /// The file of a worktree, if the settings want one.
+    pub(crate) fn of(worktree: &WorktreeView, settings: &Settings) -> Option<Self> {
+        Some(Self {
+            worktree_root: worktree.root.clone(),
+            relative: settings.env_file.as_ref()?.into(),
+            prefix: settings.env_prefix.clone(),
+            admin_dir: worktree.admin_dir.clone(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.worktree_root.join(&self.relative)
+    }
+}
+
 /// Brings the block up to date. Blocking.
 ///
 /// # Errors
 /// Why the file is not written, and what a person can do; the worktree works without it.
 pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<(), Problem> {
-    let path = file.worktree_root.join(&file.relative);
+    let path = file.path();
     check_place(file, &path)?;
+    check_ignored(file, &path)?;
     let ssl_root_cert = target
         .ssl_root_cert
         .as_deref()
@@ -61,15 +79,41 @@ pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<
     keep_block(&path, &file.admin_dir, &variables)
 }
 
-/// Puts the block into the file, whatever others write into it meanwhile.
+/// Takes the block out of the file; every other line stays. Blocking.
+///
+/// # Errors
+/// Why it is still there.
+pub(crate) fn remove(file: &EnvFile) -> Result<(), Problem> {
+    let path = file.path();
+    if fs::symlink_metadata(&path).is_err() {
+        return Ok(());
+    }
+    check_place(file, &path)?;
+    let text = read(&path).map_err(|error| cannot("read", &path, &error))?;
+    if env_file::without_block(&text).as_ref() == Ok(&text) {
+        return Ok(());
+    }
+    rewrite(&path, &file.admin_dir, env_file::without_block)
+}
+
+/// Puts the block into the file.
 fn keep_block(path: &Path, admin_dir: &Path, variables: &[(String, String)]) -> Result<(), Problem> {
+    rewrite(path, admin_dir, |text| env_file::with_block(text, variables))
+}
+
+/// Changes the file, whatever others write into it meanwhile.
+fn rewrite(
+    path: &Path,
+    admin_dir: &Path,
+    change: impl Fn(&str) -> Result<String, BrokenBlock>,
+) -> Result<(), Problem> {
     for dir in [path.parent(), Some(admin_dir)].into_iter().flatten() {
         sweep(dir);
     }
     let mut before = read(path).map_err(|error| cannot("read", path, &error))?;
     let mut in_place = before.clone();
     for _ in 0..ATTEMPTS {
-        let after = env_file::with_block(&before, variables).map_err(|error| Problem {
+        let after = change(&before).map_err(|error| Problem {
             message: format!("`{}`: {error}", path.display()),
             fix: String::new(),
         })?;
@@ -102,15 +146,17 @@ fn sweep(dir: &Path) {
     }
 }
 
-/// The file must be in the worktree, a plain file or nothing, and nothing that git would commit.
+fn refuse(path: &Path, what: &str, fix: &str) -> Result<(), Problem> {
+    let message = format!("did not write `{}`: {what}", path.display());
+    Err(Problem {
+        message,
+        fix: fix.to_owned(),
+    })
+}
+
+/// The file must be in the worktree, and a plain file or nothing.
 fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
-    let refuse = |what: &str, fix: &str| {
-        let message = format!("did not write `{}`: {what}", path.display());
-        Err(Problem {
-            message,
-            fix: fix.to_owned(),
-        })
-    };
+    let refuse = |what, fix| refuse(path, what, fix);
     let dir = path.parent().unwrap_or(&file.worktree_root);
     match dir.canonicalize() {
         Ok(real) if real.starts_with(&file.worktree_root) => {}
@@ -123,12 +169,17 @@ fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
         Err(error) => return Err(cannot("find", dir, &error)),
     }
     match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.is_file() => return refuse("it is not a plain file", "move it away"),
+        Ok(meta) if !meta.is_file() => refuse("it is not a plain file", "move it away"),
         Ok(meta) if meta.len() > MAX_ENV_FILE => {
-            return refuse("it is too large", "set LAKEBASE_ENV_FILE to another");
+            refuse("it is too large", "set LAKEBASE_ENV_FILE to another")
         }
-        _ => {}
+        _ => Ok(()),
     }
+}
+
+/// Git must not be about to commit it.
+fn check_ignored(file: &EnvFile, path: &Path) -> Result<(), Problem> {
+    let refuse = |what, fix| refuse(path, what, fix);
     match git::is_safely_ignored(&file.worktree_root, &file.relative) {
         Ok(true) => Ok(()),
         Ok(false) => {

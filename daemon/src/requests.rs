@@ -4,6 +4,7 @@
 use crate::board::{RepositoryView, UnusedView, WorktreeView, find_worktree};
 use crate::clock;
 use crate::convert;
+use crate::env_writer::{self, EnvFile};
 use crate::lookup::{Now, row_of};
 use crate::service::{PATIENCE, Service, ledger_failed, shutting_down};
 use crate::wishes::{Answer, Answered};
@@ -87,6 +88,7 @@ impl Service {
     /// Stops watching a repository; its branches go first if told to.
     pub(crate) async fn unregister(&self, path: &Path, delete_branches: bool) -> Result<(), Status> {
         let id = self.registered(path).await?;
+        let view = self.lookup.board.repository(&id);
         if delete_branches {
             self.reconciler.wishes.begin_leaving(&id);
             let left = self.delete_all(&id).await;
@@ -102,7 +104,32 @@ impl Service {
             .map_err(|error| ledger_failed(&error))?;
         self.reconciler.wishes.end_leaving(&id);
         self.reconciler.unwatch(&id);
-        self.repositories_changed().await
+        self.repositories_changed().await?;
+        if let Some(view) = view {
+            self.clear_env_files(&view).await;
+        }
+        Ok(())
+    }
+
+    /// Takes our blocks out of the worktrees' `.env` files: nobody renews what is in them any more. Where that fails, the
+    /// passwords end by themselves.
+    async fn clear_env_files(&self, view: &RepositoryView) {
+        let Some(settings) = view.settings.clone() else {
+            return;
+        };
+        let worktrees = view.worktrees.iter();
+        let files: Vec<EnvFile> = worktrees
+            .filter_map(|worktree| EnvFile::of(worktree, &settings))
+            .collect();
+        let clear = move || {
+            for problem in files.iter().filter_map(|file| env_writer::remove(file).err()) {
+                tracing::warn!(problem.message, "a block of ours stays in an `.env`");
+            }
+        };
+        // Nobody waits for a disk that hangs.
+        if let Err(hangs) = self.lookup.desk.run(clear).await {
+            tracing::warn!(%hangs, "blocks of ours may stay in `.env` files");
+        }
     }
 
     /// The repository that is registered for a path, also when it can no longer be read.

@@ -176,10 +176,10 @@ async fn credential(
     let minted = reconciler.credentials.fetch(target, Freshness::Fresh).await;
     let minted = minted.map_err(|error| problem(&error))?;
     failpoint::pass("credential: minted");
-    let Some(relative) = &settings.env_file else {
+    let Some(file) = EnvFile::of(worktree, settings) else {
         return Ok(());
     };
-    let path = worktree.root.join(relative);
+    let path = file.path();
     if memory
         .written
         .get(&worktree.id)
@@ -196,12 +196,6 @@ async fn credential(
             return Ok(());
         }
     }
-    let file = EnvFile {
-        worktree_root: worktree.root.clone(),
-        relative: relative.into(),
-        prefix: settings.env_prefix.clone(),
-        admin_dir: worktree.admin_dir.clone(),
-    };
     let (job_target, job_minted) = (target.clone(), minted.clone());
     blocking(move || env_writer::write(&file, &job_target, &job_minted)).await?;
     let written = Written {

@@ -238,6 +238,11 @@ async fn a_repository_that_is_given_up_leaves_nothing_of_ours() {
     let dir = world.add_detached("abc");
     world.branch(&dir).await;
     assert_eq!(world.service_names().await.len(), 3);
+    let env = |dir: &Path| std::fs::read_to_string(dir.join(".env")).unwrap_or_default();
+    for dir in [&dir, &world.main()] {
+        until("the block is there", async || env(dir).contains("PGPASSWORD")).await;
+    }
+    std::fs::write(dir.join(".env"), format!("{}MINE=1\n", env(&dir))).expect("written");
     let request = v1::UnregisterRepositoryRequest {
         path: bytes(&world.main()),
         delete_branches: true,
@@ -251,4 +256,6 @@ async fn a_repository_that_is_given_up_leaves_nothing_of_ours() {
     assert_eq!(world.service_names().await, ["production"]);
     let refused = world.credential(&dir).await.expect_err("it is not registered");
     assert_eq!(reason_of(&refused), Some(Reason::NotRegistered));
+    assert_eq!(env(&dir), "MINE=1\n");
+    assert_eq!(env(&world.main()), "");
 }
