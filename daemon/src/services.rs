@@ -32,8 +32,8 @@ pub(crate) struct Services {
     config: Config,
     auth: AuthEnv,
     local: Mutex<Option<Local>>,
-    /// Why Local Lakebase could not be started the last time that it was tried.
-    local_problem: std::sync::Mutex<Option<Problem>>,
+    /// What came of the last time that Local Lakebase was started or looked for: told also while that is done again.
+    told: std::sync::Mutex<Told>,
     providers: std::sync::Mutex<Providers>,
 }
 
@@ -64,6 +64,13 @@ enum Local {
     Served { workspace: Workspace, data_dir: PathBuf },
 }
 
+/// What is told of Local Lakebase: where it is, or what hinders it. Neither before it is first needed.
+#[derive(Default)]
+struct Told {
+    info: Option<LocalInfo>,
+    problem: Option<Problem>,
+}
+
 /// What Local Lakebase tells about itself.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalInfo {
@@ -88,7 +95,7 @@ impl Services {
             config,
             auth,
             local: Mutex::default(),
-            local_problem: std::sync::Mutex::default(),
+            told: std::sync::Mutex::default(),
             providers: std::sync::Mutex::default(),
         }
     }
@@ -165,21 +172,22 @@ impl Services {
 
     /// What hinders Local Lakebase, if it was needed and could not be started.
     pub(crate) fn local_problem(&self) -> Option<Problem> {
-        self.local_problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.told().problem.clone()
     }
 
-    /// What Local Lakebase tells about itself; `None` while it does not run, or is still starting.
+    /// What Local Lakebase tells about itself; `None` while it does not run, or is started for the first time.
     pub(crate) fn local_info(&self) -> Option<LocalInfo> {
-        let local = self.local.try_lock().ok()?;
-        local.as_ref().map(Local::info)
+        self.told().info.clone()
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops Local Lakebase, if it runs, and its computes with it.
     pub(crate) async fn stop(&self) {
         self.providers().clear();
+        *self.told() = Told::default();
         if let Some(Local::Ours(local)) = self.local.lock().await.take() {
             let Ok(local) = Arc::try_unwrap(local) else {
                 tracing::warn!("Local Lakebase is still in use; its computes are left running");
@@ -225,7 +233,10 @@ impl Services {
             Err(StartError::InUse(dir)) => served(dir),
             Err(error) => Err(start_problem(&error)),
         };
-        *self.local_problem.lock().unwrap_or_else(PoisonError::into_inner) = started.as_ref().err().cloned();
+        *self.told() = Told {
+            info: started.as_ref().ok().map(Local::info),
+            problem: started.as_ref().err().cloned(),
+        };
         *slot = started.as_ref().ok().cloned();
         started
     }
