@@ -52,19 +52,15 @@ pub(crate) async fn tend(
         .iter_mut()
         .filter(|worktree| worktree.standing == Standing::Ready)
     {
-        let mut problem_now = worktree.problem.clone();
-        let target_now = match target(provider, settings, memory, worktree).await {
-            Ok(Some(target)) => Some(target),
-            Ok(None) => {
-                is_waiting = true;
-                worktree.target.clone()
-            }
+        let (mut target_now, mut problem_now) = (worktree.target.clone(), worktree.problem.clone());
+        match target(provider, settings, memory, worktree).await {
+            Ok(Some(target)) => target_now = Some(target),
+            Ok(None) => is_waiting = true,
             Err(error) => {
                 is_waiting = true;
                 problem_now = Some(problem(&error));
-                worktree.target.clone()
             }
-        };
+        }
         if let Some(target) = &target_now
             && let Err(problem) = credential(reconciler, settings, memory, worktree, target).await
         {
