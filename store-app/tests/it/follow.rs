@@ -298,12 +298,7 @@ async fn a_switch_moves_who_waits_and_lets_finish_who_is_under_way() {
         requests.spawn(async move { store.ok("/api/products/1").await["name"].clone() });
     }
     // The pool has eight connections; the other half waits for one.
-    eventually("every connection is busy", async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity
-                   WHERE application_name = 'store-app' AND wait_event_type = 'Lock'";
-        postgres.count("shop", sql).await == 8
-    })
-    .await;
+    eventually("every connection is busy", async || postgres.blocked().await == 8).await;
     control.publish(postgres.credential("other"));
     for _ in 0..8 {
         let name = requests.join_next().await.expect("a request").expect("no panic");
@@ -384,8 +379,7 @@ async fn a_daemon_that_goes_away_changes_nothing_and_is_found_again() {
     eventually("the store has lost its stream", async || control.watchers() == 0).await;
     let hammer = store.hammer("/api/products", 4);
     eventually("connections are opened without the daemon", async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store-app'";
-        postgres.count("shop", sql).await > 1
+        postgres.connections().await > 1
     })
     .await;
     store.ok("/api/health/ready").await;

@@ -228,6 +228,29 @@ impl Postgres {
             .expect(sql)
     }
 
+    /// Returns how many connections the store has.
+    pub(crate) async fn connections(&self) -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store-app'";
+        self.count("shop", sql).await
+    }
+
+    /// Returns a session that keeps everybody from the products until it commits or is closed.
+    pub(crate) async fn lock_products(&self) -> PgConnection {
+        let mut admin = self.admin("shop").await;
+        sqlx::raw_sql("BEGIN; LOCK TABLE products")
+            .execute(&mut admin)
+            .await
+            .expect("locked");
+        admin
+    }
+
+    /// Returns how many requests of the store wait for a lock.
+    pub(crate) async fn blocked(&self) -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE application_name = 'store-app' AND wait_event_type = 'Lock'";
+        self.count("shop", sql).await
+    }
+
     pub(crate) async fn create_database(&self, name: &str) {
         let sql = format!("CREATE DATABASE {name} OWNER databricks_superuser");
         self.run("postgres", &sql).await;

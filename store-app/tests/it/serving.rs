@@ -4,7 +4,6 @@ use crate::postgres::Postgres;
 use crate::store::{Store, environment, eventually};
 use std::collections::HashSet;
 use std::sync::Arc;
-use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_an_id_of_its_own_or_that_of_the_caller() {
@@ -62,22 +61,9 @@ async fn an_answer_is_compressed_for_whoever_asks() {
 async fn requests_under_way_are_answered_before_the_end() {
     let postgres = Postgres::with_shop().await;
     let store = Arc::new(Store::ready(environment(&postgres.url("shop"))).await);
-    let mut admin = postgres.admin("shop").await;
-    sqlx::raw_sql("BEGIN; LOCK TABLE products")
-        .execute(&mut admin)
-        .await
-        .expect("locked");
-    let mut requests = JoinSet::new();
-    for _ in 0..3 {
-        let store = Arc::clone(&store);
-        requests.spawn(async move { store.ok("/api/products/1").await });
-    }
-    eventually("all are under way", async || {
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-                       WHERE application_name = 'store-app' AND wait_event_type = 'Lock'";
-        postgres.count("shop", waiting).await == 3
-    })
-    .await;
+    let mut lock = postgres.lock_products().await;
+    let mut requests = store.ask(3);
+    eventually("all are under way", async || postgres.blocked().await == 3).await;
     store.tell_to_end();
     let address = store.url.trim_start_matches("http://").to_owned();
     eventually("nobody else is let in", async || {
@@ -86,7 +72,7 @@ async fn requests_under_way_are_answered_before_the_end() {
     .await;
     assert!(requests.try_join_next().is_none());
     sqlx::raw_sql("COMMIT")
-        .execute(&mut admin)
+        .execute(&mut lock)
         .await
         .expect("unlocked");
     for product in requests.join_all().await {

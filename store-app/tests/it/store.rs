@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use store_app::RunError;
 use store_app::config::{Environment, Serve, Source};
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -119,6 +119,16 @@ impl Store {
             assert!(Instant::now() < deadline, "{path}: {status} {document}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Asks for a product from several sides at once; returns their answers.
+    pub(crate) fn ask(self: &Arc<Self>, sides: usize) -> JoinSet<Value> {
+        let mut requests = JoinSet::new();
+        for _ in 0..sides {
+            let store = Arc::clone(self);
+            requests.spawn(async move { store.ok("/api/products/1").await });
+        }
+        requests
     }
 
     /// Asks for `path` over and over from several sides, until told to end.
