@@ -183,9 +183,7 @@ impl Applying<'_> {
         ttl: Option<TimeDelta>,
         observed: &mut Observed,
     ) -> Result<(), Failed> {
-        let before = self.records.iter().find(|record| &record.slot == slot);
-        // Recorded before under this name: what is there now may be the answer that was lost.
-        let is_first = before.is_none_or(|record| &record.branch != branch);
+        let before = self.records.iter().find(|record| &record.slot == slot).cloned();
         // Each attempt follows a complete list without the branch, so it is as young as the last attempt.
         let intent = Record {
             source: Some(source.clone()),
@@ -196,12 +194,12 @@ impl Applying<'_> {
         // Without an answer, or without a uid in it, the intent stays, and the next look settles it.
         let made = self.provider.create(branch, source, ttl).await;
         failpoint::pass("create: answered");
-        if !matches!(made, Err(ProviderError::Service(Error::AlreadyExists { .. }))) {
-            self.provider.begun.is_given_out(branch);
-        }
         let made = match made {
             Err(ProviderError::Service(error @ Error::AlreadyExists { .. })) => {
-                match self.holder_of(&intent, is_first, error).await? {
+                // Whatever has the name, this request has not made it.
+                self.put_back(slot, before.clone()).await?;
+                let named = before.filter(|record| &record.branch == branch);
+                match self.holder_of(&intent, named, error).await? {
                     Some(ours) => {
                         self.provider.begun.made(branch);
                         Some(ours)
@@ -209,7 +207,13 @@ impl Applying<'_> {
                     None => return Ok(()),
                 }
             }
-            made => made.map_err(|error| self.with_room(branch, error, observed))?,
+            made => {
+                self.provider.begun.is_given_out(branch);
+                if made.as_ref().is_err_and(|error| !error.is_unclear()) {
+                    self.put_back(slot, before).await?;
+                }
+                made.map_err(|error| self.with_room(branch, error, observed))?
+            }
         };
         if let Some(made) = made
             && made.uid.is_some()
@@ -226,11 +230,12 @@ impl Applying<'_> {
         Ok(())
     }
 
-    /// Finds out who has the name that we cannot have. Returns the branch if it is the one that we asked for before.
+    /// Finds out who has the name that we cannot have; `named` is what was recorded under it before. Returns the branch if it
+    /// is the one that we asked for then, and got no answer.
     async fn holder_of(
         &mut self,
         intent: &Record,
-        is_first: bool,
+        named: Option<Record>,
         error: Error,
     ) -> Result<Option<RemoteBranch>, Failed> {
         let holder = self.provider.holder(&intent.branch).await?;
@@ -238,18 +243,31 @@ impl Applying<'_> {
             Holder::Nobody => self.provider.begun.unseen_for(&intent.branch) > UNSEEN,
             Holder::Living(_) | Holder::Deleted { .. } => false,
         };
+        let asked = named
+            .as_ref()
+            .filter(|record| record.state == RecordState::Intent);
         match holder {
-            Holder::Living(remote) if !is_first && intent.is_met_by(&remote) => return Ok(Some(remote)),
-            // Somebody was faster. The next look sees it, and the policy decides.
-            Holder::Living(_) if is_first => self.forget(&intent.slot).await?,
-            Holder::Nobody if !is_first && !is_old => {}
+            Holder::Living(remote) if asked.is_some_and(|asked| asked.is_met_by(&remote)) => {
+                return Ok(Some(remote));
+            }
+            // Somebody was faster, or the list left out what we knew of. The next look sees it, and decides.
+            Holder::Living(_) => {}
+            Holder::Nobody if named.is_some() && !is_old => {}
             Holder::Deleted { .. } | Holder::Nobody => {
                 self.give_up_name(&intent.slot, &intent.branch).await?;
                 return Ok(None);
             }
-            Holder::Living(_) => {}
         }
         Err(ProviderError::Service(error).into())
+    }
+
+    /// Leaves a slot's record as it was before a request that was refused: an intent would later take for its own what
+    /// somebody else makes under that name.
+    async fn put_back(&mut self, slot: &Slot, before: Option<Record>) -> Result<(), Failed> {
+        match before {
+            Some(record) => self.save(record).await,
+            None => self.forget(slot).await,
+        }
     }
 
     /// Brings back a branch of ours whose lease ran out while we could not renew it, if the service still has it. Returns

@@ -180,16 +180,19 @@ pub struct Record {
     pub is_kept: bool,
 }
 
-/// How far the service's clock may be from ours when the age of a branch is judged.
-const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(10);
+/// How far the service's clock may be from ours when the age of a branch is judged: its times are turned into ours before, by
+/// the `Date` of its answers.
+const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(1);
+
+/// How long after its intent a request may still arrive: four times as long as anybody waits for its answer.
+const UNDER_WAY: TimeDelta = TimeDelta::minutes(2);
 
 impl Record {
-    /// Says whether a branch under the recorded name is what the intent asked for, when it asked for it.
+    /// Says whether a branch under the recorded name is what the intent asked for, when it asked for it. What somebody else
+    /// makes from the same source in those very minutes nobody can tell from it; what they make before or after is theirs.
     pub fn is_met_by(&self, remote: &RemoteBranch) -> bool {
-        remote.source == self.source
-            && remote
-                .create_time
-                .is_some_and(|made| made + CLOCK_SKEW >= self.since)
+        let asked = self.since - CLOCK_SKEW..=self.since + UNDER_WAY + CLOCK_SKEW;
+        remote.source == self.source && remote.create_time.is_some_and(|made| asked.contains(&made))
     }
 }
 

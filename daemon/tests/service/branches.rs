@@ -103,6 +103,47 @@ async fn cp_11_a_branch_that_somebody_makes_between_look_and_request_is_not_ours
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cp_11_a_branch_that_somebody_makes_after_we_were_refused_is_not_ours() {
+    let rig = Rig::ready().await;
+    let refused = error(403, "PERMISSION_DENIED", "not today");
+    rig.proxy.times(1, "POST", LIST, refused);
+    rig.add("abc");
+    rig.until_problem("abc", "not today").await;
+    assert_eq!(rig.intents().await, 0, "what was refused is not on its way");
+    rig.foreign(ABC).await;
+    let theirs = rig.uid(ABC).await;
+    rig.world.reconcile().await;
+    assert_eq!(rig.world.branch(&rig.world.path("abc")).await, ABC);
+    assert_eq!(ownership(&rig, "abc").await, v1::Ownership::Adopted);
+    rig.remove("abc");
+    rig.world.reconcile().await;
+    assert_eq!(rig.uid(ABC).await, theirs);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cp_11_an_adopted_branch_that_a_list_leaves_out_is_still_not_ours() {
+    let rig = Rig::ready().await;
+    rig.foreign(ABC).await;
+    let theirs = rig.uid(ABC).await;
+    rig.add("abc");
+    rig.world.branch(&rig.world.path("abc")).await;
+    let mark = rig.proxy.mark();
+    rig.proxy.on("GET", LIST, without(ABC));
+    rig.world.reconcile().await;
+    until("it is asked for again", async || {
+        rig.proxy.count(mark, "POST", LIST) > 0
+    })
+    .await;
+    rig.proxy.behave();
+    rig.world.reconcile().await;
+    assert_eq!(rig.world.branch(&rig.world.path("abc")).await, ABC);
+    assert_eq!(ownership(&rig, "abc").await, v1::Ownership::Adopted);
+    rig.remove("abc");
+    rig.world.reconcile().await;
+    assert_eq!(rig.uid(ABC).await, theirs);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cp_12_an_operation_that_fails_is_told_with_its_reason() {
     let rig = Rig::ready().await;
     let operation = json!({ "name": "projects/shop/operations/op-1" });

@@ -368,6 +368,12 @@ fn cp_10_an_intent_is_settled_by_what_the_service_shows() {
         ..made.clone()
     };
     assert_eq!(world(vec![older]).doings(), ["adopt jane-main"]);
+    // Somebody made it long after we had given up asking.
+    let later = RemoteBranch {
+        create_time: Some(at(0) + TimeDelta::minutes(4)),
+        ..made.clone()
+    };
+    assert_eq!(world(vec![later]).doings(), ["adopt jane-main"]);
     let from_elsewhere = RemoteBranch {
         source: Some(BranchId::new("staging")),
         ..made.clone()

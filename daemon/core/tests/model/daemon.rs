@@ -24,8 +24,6 @@ const QUOTA_PAUSE: Duration = Duration::from_mins(5);
 const NAME_HELD: TimeDelta = TimeDelta::days(7);
 /// How long a name that is given out and not to be seen may still be our own branch's.
 const UNSEEN: Duration = Duration::from_mins(10);
-/// How far the service's clock may be from ours.
-const CLOCK_SKEW: TimeDelta = TimeDelta::minutes(10);
 
 /// What the daemon keeps of a repository from pass to pass, and loses when it dies.
 #[derive(Debug, Clone, Default)]
@@ -436,17 +434,16 @@ impl Pass<'_> {
         source: &BranchId,
         ttl: Option<TimeDelta>,
     ) -> Result<(), Stop> {
-        // What has the name may be what was there before, or what an answer that was lost has told of.
-        let is_first = !self
-            .records
-            .iter()
-            .any(|r| &r.slot == slot && &r.branch == branch);
+        let before = self.records.iter().find(|record| &record.slot == slot).cloned();
         let intent = Record {
             source: Some(source.clone()),
             ..self.new_record(slot, branch, RecordState::Intent)
         };
-        if !self.has(Mutant::NoIntent) {
-            self.save(intent.clone())?;
+        if !self.has(Mutant::NoIntent)
+            && let Err(stop) = self.save(intent.clone())
+        {
+            self.world.note_unanswered(self.origin, branch);
+            return Err(stop);
         }
         let maker = Maker::Daemon {
             repository: self.repository,
@@ -455,36 +452,74 @@ impl Pass<'_> {
         };
         let repository = self.repository;
         let made = match self.ask(|world| world.service(repository).create(branch, source, ttl, maker)) {
-            Err(Stop::Service(Refused::AlreadyExists)) => self.holder_of(&intent, is_first)?,
+            Err(stop @ (Stop::Crash | Stop::Service(Refused::Offline))) => {
+                self.world.note_unanswered(self.origin, branch);
+                self.memory().unseen.remove(branch);
+                return Err(stop);
+            }
+            Err(Stop::Service(Refused::AlreadyExists)) => {
+                // Whatever has the name, this request has not made it.
+                self.put_back(slot, branch, before.clone())?;
+                self.holder_of(&intent, before.filter(|record| &record.branch == branch))?
+            }
             made => {
                 // From here on it may be our own again that is not to be seen.
                 self.memory().unseen.remove(branch);
+                if made.is_err() && !self.has(Mutant::RefusalIsForgotten) {
+                    self.put_back(slot, branch, before)?;
+                }
+                if matches!(made, Ok(None)) {
+                    // It is being made, and which one it is only a later look can tell.
+                    self.world.note_unanswered(self.origin, branch);
+                }
                 made?
             }
         };
-        match made {
-            Some(made) => self.save(Record {
-                state: RecordState::Owned,
-                uid: made.uid,
-                ..intent
-            }),
-            None => Ok(()),
+        let Some(made) = made else { return Ok(()) };
+        let owned = self.save(Record {
+            state: RecordState::Owned,
+            uid: made.uid,
+            ..intent
+        });
+        if owned.is_err() {
+            // Which one was made is nowhere written.
+            self.world.note_unanswered(self.origin, branch);
         }
+        owned
     }
 
     /// Finds out who has the name that we cannot have. Returns the branch if it is ours.
-    fn holder_of(&mut self, intent: &Record, is_first: bool) -> Result<Option<RemoteBranch>, Stop> {
+    fn holder_of(&mut self, intent: &Record, named: Option<Record>) -> Result<Option<RemoteBranch>, Stop> {
+        let asked = if self.has(Mutant::KnownIsAsked) {
+            named.as_ref().map(|_| intent)
+        } else {
+            let is_open = |record: &&Record| record.state == RecordState::Intent;
+            named.as_ref().filter(is_open)
+        };
         match self.get(&intent.branch)? {
-            Some(Got::Living(remote)) if !is_first && is_met_by(intent, &remote) => return Ok(Some(remote)),
-            Some(Got::Living(_)) if is_first => self.forget(&intent.slot)?,
+            Some(Got::Living(remote)) if asked.is_some_and(|asked| asked.is_met_by(&remote)) => {
+                return Ok(Some(remote));
+            }
             Some(Got::Living(_)) => {}
-            None if !is_first && !self.is_unseen_for_long(&intent.branch) => {}
+            None if named.is_some() && !self.is_unseen_for_long(&intent.branch) => {}
             Some(Got::Deleted { .. }) | None => {
                 self.give_up_name(&intent.slot, &intent.branch)?;
                 return Ok(None);
             }
         }
         Err(Stop::Service(Refused::AlreadyExists))
+    }
+
+    fn put_back(&mut self, slot: &Slot, branch: &BranchId, before: Option<Record>) -> Result<(), Stop> {
+        let done = match before {
+            Some(record) => self.save(record),
+            None => self.forget(slot),
+        };
+        if done.is_err() {
+            // That it was answered is nowhere written.
+            self.world.note_unanswered(self.origin, branch);
+        }
+        done
     }
 
     fn is_unseen_for_long(&mut self, branch: &BranchId) -> bool {
@@ -669,10 +704,4 @@ impl Pass<'_> {
         self.records.retain(|record| &record.slot != slot);
         Ok(())
     }
-}
-
-/// Whether a branch is what an intent asked for, when it asked for it.
-fn is_met_by(intent: &Record, remote: &RemoteBranch) -> bool {
-    let is_recent = |made| made + CLOCK_SKEW >= intent.since;
-    remote.source == intent.source && remote.create_time.is_some_and(is_recent)
 }

@@ -244,7 +244,7 @@ fn change(dice: &mut Dice) -> Change {
 
 fn mischief(dice: &mut Dice) -> Mischief {
     let n = dice.below(16);
-    match dice.below(20) {
+    match dice.below(22) {
         0..2 => Mischief::Delete(n),
         2..5 => Mischief::Replace(n),
         5 => Mischief::Protect(n),
@@ -255,8 +255,8 @@ fn mischief(dice: &mut Dice) -> Mischief {
         13 => Mischief::Open(n),
         14..16 => Mischief::Lengthen(n),
         16 => Mischief::Busy(n),
-        17 => Mischief::TakeName(n),
-        18 => Mischief::Undelete(n),
+        17..20 => Mischief::TakeName(n),
+        20 => Mischief::Undelete(n),
         _ => Mischief::Quota,
     }
 }

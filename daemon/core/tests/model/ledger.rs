@@ -94,6 +94,14 @@ impl Ledger {
         held.map(|(_, record)| record.branch.clone()).collect()
     }
 
+    /// The names that the daemon asked for, as far as the records know no answer.
+    pub(crate) fn asked_for(&self, origin: usize) -> BTreeSet<BranchId> {
+        let rows = self.rows.iter().filter(|((_, o, _), _)| *o == origin);
+        rows.filter(|(_, record)| record.state == RecordState::Intent)
+            .map(|(_, record)| record.branch.clone())
+            .collect()
+    }
+
     /// How many branches the records say are ours.
     pub(crate) fn owned(&self, origin: usize) -> usize {
         let rows = self.rows.iter().filter(|((_, o, _), _)| *o == origin);

@@ -50,6 +50,10 @@ pub(crate) enum Mutant {
     Confirmed,
     /// What a person keeps is like any other.
     NothingIsKept,
+    /// A record of any kind is taken for a request that was not answered.
+    KnownIsAsked,
+    /// A request that was refused is taken for one that was not answered.
+    RefusalIsForgotten,
 }
 
 impl Mutant {
@@ -114,6 +118,8 @@ impl Mutant {
             | Self::HeldUnwritten
             | Self::WordForAll
             | Self::Confirmed
+            | Self::KnownIsAsked
+            | Self::RefusalIsForgotten
             | Self::AnyOrigin => {}
         }
     }

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The furthest that an expiration can be away.
 const MAX_EXPIRATION: TimeDelta = TimeDelta::days(30);
 const QUOTA: usize = 30;
+/// How near to a request somebody else must do the same for nobody to tell the two apart, with room for clocks that differ.
+const DOUBLE: TimeDelta = TimeDelta::minutes(5);
 const PRODUCTION: &str = "production";
 const STAGING: &str = "staging";
 
@@ -47,6 +49,11 @@ impl Maker {
             *life = u32::MAX;
         }
     }
+
+    /// Says whether it made the branch for the life that a slot has, or had, and not for one that others have ended.
+    fn is_for_a_life(&self) -> bool {
+        matches!(self, Self::Daemon { life, .. } if *life != u32::MAX)
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +68,9 @@ pub(crate) struct TrueBranch {
     pub(crate) is_touched: bool,
     /// It is deleted because its lease ran out.
     has_lapsed: bool,
+    /// Somebody made it under a name, from a source and in the minutes in which the daemon asked for the same and got no
+    /// answer: nobody can tell it from what was asked for.
+    is_double: bool,
 }
 
 /// Why the service does not do as asked.
@@ -153,6 +163,7 @@ impl Service {
             is_held: false,
             is_touched: false,
             has_lapsed: false,
+            is_double: false,
         };
         self.branches.insert(id, branch);
     }
@@ -300,7 +311,10 @@ impl Service {
     pub(crate) fn delete(&mut self, id: &BranchId) -> Result<(), Refused> {
         let has_children = self.has_children(id);
         let branch = self.branches.get(id).ok_or(Refused::NotFound)?;
-        let (truth, is_ours) = (branch.remote.clone(), branch.maker != Maker::Somebody);
+        let (truth, is_ours) = (
+            branch.remote.clone(),
+            branch.maker != Maker::Somebody || branch.is_double,
+        );
         let told = self.told.take().filter(|told| &told.id == id);
         let told = told.as_ref().unwrap_or(&truth);
         let breach = if !is_ours {
@@ -343,7 +357,7 @@ impl Service {
             ));
         }
         self.deleted.remove(id);
-        let is_twin = |branch: &TrueBranch| branch.maker != Maker::Somebody && branch.maker == back.maker;
+        let is_twin = |branch: &TrueBranch| branch.maker.is_for_a_life() && branch.maker == back.maker;
         let twin = self.branches.iter().find(|(_, branch)| is_twin(branch));
         if let Some((twin, _)) = twin {
             let twin = twin.clone();
@@ -365,9 +379,7 @@ impl Service {
 
     // ---- what others do
 
-    /// `names` are those that the daemon may want. What somebody forks under such a name from the daemon's source, minutes
-    /// around a request of which no answer came, nobody can tell from what was asked for; so they fork from another one.
-    /// `held` are those whose lease the daemon holds by its records; what was done about them and not yet written down may be
+    /// `names` are those that the daemon may want; `held` are those whose lease the daemon holds by its records; what was done about them and not yet written down may be
     /// done once more.
     pub(crate) fn suffer(&mut self, mischief: Mischief, names: &[BranchId], held: &BTreeSet<BranchId>) {
         self.do_mischief(mischief, names);
@@ -388,7 +400,7 @@ impl Service {
             Mischief::Replace(n) => {
                 if let Some(id) = self.leaf(n) {
                     let expire_time = n.is_multiple_of(2).then(|| self.now + TimeDelta::days(2));
-                    self.put(id, Some(BranchId::new(STAGING)), expire_time, Maker::Somebody);
+                    self.put(id, Some(source_of(n)), expire_time, Maker::Somebody);
                 }
             }
             Mischief::Protect(n) => self.touch(n, |branch| {
@@ -415,11 +427,18 @@ impl Service {
             Mischief::TakeName(n) => {
                 let id = names[n as usize % names.len()].clone();
                 if !self.branches.contains_key(&id) {
-                    self.put(id, Some(BranchId::new(STAGING)), None, Maker::Somebody);
+                    self.put(id, Some(source_of(n)), None, Maker::Somebody);
                 }
             }
             Mischief::Undelete(n) => self.bring_back(n),
             Mischief::Quota => self.is_full = !self.is_full,
+        }
+    }
+
+    /// The daemon asked for a branch at such a time, and got no answer.
+    pub(crate) fn note_unanswered(&mut self, id: &BranchId, asked: Timestamp) {
+        if let Some(branch) = self.branches.get_mut(id) {
+            branch.is_double |= branch.maker == Maker::Somebody && (branch.made - asked).abs() <= DOUBLE;
         }
     }
 
@@ -527,6 +546,11 @@ impl Service {
             }
         }
     }
+}
+
+/// What others fork from: as often as not what the daemon does.
+fn source_of(n: u32) -> BranchId {
+    BranchId::new(if n.is_multiple_of(2) { PRODUCTION } else { STAGING })
 }
 
 impl TrueBranch {

@@ -81,6 +81,8 @@ pub(crate) struct World {
     pub(crate) memories: Vec<Memory>,
     sightings: BTreeMap<(usize, usize, Slot), Sightings>,
     names: Vec<BranchId>,
+    /// By service and name: when the daemon last asked for a branch and got no answer.
+    unanswered: BTreeMap<(usize, BranchId), Timestamp>,
     /// True time.
     pub(crate) now: Timestamp,
     /// How far the machine's wall clock is from it.
@@ -109,6 +111,7 @@ impl World {
             memories: vec![Memory::default(); REPOSITORIES],
             sightings: BTreeMap::new(),
             names: wanted_names(),
+            unanswered: BTreeMap::new(),
             now,
             offset: TimeDelta::zero(),
             uptime: Duration::ZERO,
@@ -180,7 +183,18 @@ impl World {
 
     pub(crate) fn suffer(&mut self, origin: usize, mischief: Mischief) {
         let held = self.ledger.held_open(origin);
-        self.services[origin].suffer(mischief, &self.names, &held);
+        let names = self.ledger.asked_for(origin).into_iter();
+        let names: Vec<BranchId> = names.chain(self.names.iter().cloned()).collect();
+        self.services[origin].suffer(mischief, &names, &held);
+        for ((_, id), asked) in self.unanswered.iter().filter(|((at, _), _)| *at == origin) {
+            self.services[origin].note_unanswered(id, *asked);
+        }
+    }
+
+    /// The daemon asked for a branch, and does not know what came of it.
+    pub(crate) fn note_unanswered(&mut self, origin: usize, id: &BranchId) {
+        self.unanswered.insert((origin, id.clone()), self.now);
+        self.services[origin].note_unanswered(id, self.now);
     }
 
     /// A record as the daemon would have written it, of a slot that is gone, about somebody else's branch: `production` with its right uid, or another
