@@ -5,6 +5,10 @@ use crate::backoff;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// The longest pause of a key that was not asked to stay away: whatever made it fail may be over, and everything must be right
+/// a minute later.
+const LONGEST: Duration = Duration::from_secs(45);
+
 /// Monotonic time since the owner's start.
 pub type Tick = Duration;
 
@@ -93,7 +97,7 @@ impl<K: Ord + Clone> Queue<K> {
                     Outcome::Done(_) | Outcome::Failed => Duration::ZERO,
                 };
                 entry.failures = entry.failures.saturating_add(1);
-                entry.not_before = now + backoff::pause(entry.failures, spread).max(asked);
+                entry.not_before = now + backoff::pause(entry.failures, spread).min(LONGEST).max(asked);
                 entry.not_before
             }
         };
