@@ -83,7 +83,7 @@ pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<
 ///
 /// # Errors
 /// Why it is still there.
-pub(crate) fn remove(file: &EnvFile) -> Result<(), Problem> {
+fn remove(file: &EnvFile) -> Result<(), Problem> {
     let path = file.path();
     if fs::symlink_metadata(&path).is_err() {
         return Ok(());
@@ -94,6 +94,13 @@ pub(crate) fn remove(file: &EnvFile) -> Result<(), Problem> {
         return Ok(());
     }
     rewrite(&path, &file.admin_dir, env_file::without_block)
+}
+
+/// Takes the block out of each of these files; what cannot be done is logged. Blocking.
+pub(crate) fn remove_all(files: &[EnvFile]) {
+    for problem in files.iter().filter_map(|file| remove(file).err()) {
+        tracing::warn!(problem.message, "a block of ours stays in an `.env`");
+    }
 }
 
 /// Puts the block into the file.

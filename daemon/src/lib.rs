@@ -36,6 +36,7 @@ mod controller;
 mod convert;
 mod credentials;
 mod diagnose;
+mod env_keeper;
 mod env_writer;
 mod explain;
 mod failpoint;

@@ -5,18 +5,19 @@ use crate::attempts::{self, Attempts};
 use crate::board::{Board, Problem, RepositoryView, WatchMode};
 use crate::clock;
 use crate::credentials::{Credentials, Minted, Target};
+use crate::env_keeper::EnvKeeper;
 use crate::git::{self, Found, GitError, Located, Question};
 use crate::ledger::{Ledger, LedgerError, Place, RepositoryRow};
 use crate::patient::{Desk, Hangs, Turnstile};
 use crate::repository_config::{self, Reading};
 use crate::services::{Services, chain};
-use crate::tend::{self, Written};
+use crate::tend;
 use crate::view;
 use crate::watcher::{Interest, Wanted, Watcher};
 use crate::wishes::{Taken, Wishes};
 use chrono::TimeDelta;
 use daemon_core::config_file::Settings;
-use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot, WorktreeId};
+use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot};
 use daemon_core::plan::{Action, Plan, Standing, Step, plan};
 use daemon_core::queue::Outcome;
 use daemon_core::state::{Asks, Look, Observed, Record, Seen};
@@ -45,10 +46,10 @@ pub(crate) struct Memory {
     pub(crate) attempts: Attempts,
     steps: clock::Steps,
     pub(crate) targets: BTreeMap<BranchUid, Arc<Target>>,
-    pub(crate) written: BTreeMap<WorktreeId, Written>,
+    pub(crate) env: EnvKeeper,
     passes: u64,
     /// What touches the repository's disk goes through here, one after the other.
-    looking: Turnstile,
+    pub(crate) looking: Turnstile,
 }
 
 /// Everything that a pass works with.
@@ -313,6 +314,7 @@ impl Reconciler {
         {
             Plan::Steps(steps) => steps,
             Plan::Wait(reason) => {
+                tend::keep_fresh(self, settings, memory, view).await;
                 return Err(Stop::Problem(memory.attempts.hindrance(reason)));
             }
         };
@@ -445,12 +447,13 @@ impl Reconciler {
             Reading::Valid(settings, text) => {
                 if memory.settings.as_deref() != Some(&*settings) {
                     self.ledger.save_config(&row.id, &text).await?;
+                    memory.env.leave(&memory.looking, Some(&settings)).await;
                     memory.settings = Some(Arc::new(*settings));
                     memory.targets.clear();
-                    memory.written.clear();
                 }
             }
             Reading::Missing => {
+                memory.env.leave(&memory.looking, None).await;
                 memory.settings = None;
                 view.problems.push(view::missing_config(&view.config_path));
             }
@@ -524,7 +527,7 @@ impl Reconciler {
         let before = std::mem::take(&mut view.worktrees);
         view.worktrees = view::worktree_views(found, &before);
         view.is_local = !found.is_remote;
-        memory.written.retain(|id, _| found.places.contains_key(id));
+        memory.env.retain(|id| found.places.contains_key(id));
         let wanted = wanted_watches(&view.common_dir, found);
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         view.watch_mode = match watcher.set(&view.id, &wanted) {

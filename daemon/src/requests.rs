@@ -121,13 +121,8 @@ impl Service {
         let files: Vec<EnvFile> = worktrees
             .filter_map(|worktree| EnvFile::of(worktree, &settings))
             .collect();
-        let clear = move || {
-            for problem in files.iter().filter_map(|file| env_writer::remove(file).err()) {
-                tracing::warn!(problem.message, "a block of ours stays in an `.env`");
-            }
-        };
         // Nobody waits for a disk that hangs.
-        if let Err(hangs) = self.lookup.desk.run(clear).await {
+        if let Err(hangs) = self.lookup.desk.run(move || env_writer::remove_all(&files)).await {
             tracing::warn!(%hangs, "blocks of ours may stay in `.env` files");
         }
     }

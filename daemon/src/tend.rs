@@ -3,39 +3,22 @@
 
 use crate::attempts::problem;
 use crate::board::{Ownership, Problem, RepositoryView, WorktreeView};
-use crate::credentials::{Freshness, Minted, Target};
-use crate::env_writer::{self, EnvFile};
+use crate::credentials::{Freshness, Target};
 use crate::failpoint;
+use crate::patient::Hangs;
 use crate::provider::{Provider, ProviderError};
-use crate::reconcile::{Memory, Reconciler, blocking, is_same};
+use crate::reconcile::{Memory, Reconciler};
 use crate::services::chain;
 use daemon_core::config_file::Settings;
-use daemon_core::ids::{BranchUid, WorktreeId};
+use daemon_core::ids::BranchUid;
 use daemon_core::plan::Standing;
 use lakebase_api::Error;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
-use tokio::time::Instant;
 
 /// The sslmode that goes with every credential: the service takes nothing less, and with a certificate authority at hand
 /// libpq checks the server by it.
 const SSLMODE: &str = "require";
-
-/// What was last written into a worktree's `.env`.
-#[derive(Debug)]
-pub(crate) struct Written {
-    minted: Arc<Minted>,
-    /// How the file looked after; if it looks otherwise, somebody else wrote.
-    stamp: Option<(SystemTime, u64)>,
-    /// When it was first found missing.
-    missing_since: Option<Instant>,
-}
-
-/// How long a file that we wrote must be missing before it is written again: git may be about to remove a linked worktree,
-/// which takes long when it holds much, and fails if something new appears in it.
-const MISSING_FOR: Duration = Duration::from_secs(20);
 
 /// Goes through the ready worktrees. Returns true when an endpoint is still to come.
 pub(crate) async fn tend(
@@ -47,6 +30,9 @@ pub(crate) async fn tend(
 ) -> bool {
     let mut is_waiting = false;
     let id = view.id.clone();
+    let worktrees = view.worktrees.iter().map(|worktree| &**worktree);
+    memory.env.take_back(&memory.looking, worktrees, settings).await;
+    let disk = memory.env.look(&memory.looking).await;
     for worktree in view
         .worktrees
         .iter_mut()
@@ -62,7 +48,7 @@ pub(crate) async fn tend(
             }
         }
         if let Some(target) = &target_now
-            && let Err(problem) = credential(reconciler, settings, memory, worktree, target).await
+            && let Err(problem) = credential(reconciler, settings, memory, worktree, target, disk).await
         {
             problem_now = Some(problem);
         }
@@ -158,7 +144,30 @@ async fn target(
     Ok(Some(target))
 }
 
-/// Keeps a credential at hand, and the worktree's `.env` in line with it.
+/// Keeps the credentials fresh that were served before, while nothing else about their branches can be found out: whoever
+/// follows one must not be left with a password that has ended. One that cannot be had ends it; the others cannot either.
+pub(crate) async fn keep_fresh(
+    reconciler: &Reconciler,
+    settings: &Settings,
+    memory: &mut Memory,
+    view: &RepositoryView,
+) {
+    let disk = memory.env.look(&memory.looking).await;
+    let ready = view
+        .worktrees
+        .iter()
+        .filter(|worktree| worktree.standing == Standing::Ready);
+    for worktree in ready {
+        if let Some(target) = &worktree.target
+            && let Err(problem) = credential(reconciler, settings, memory, worktree, target, disk).await
+        {
+            tracing::debug!(problem.message, "cannot keep a credential fresh");
+            return;
+        }
+    }
+}
+
+/// Keeps a credential at hand, and the worktree's `.env` in line with it if the disk answers.
 ///
 /// # Errors
 /// What hinders either.
@@ -168,42 +177,14 @@ async fn credential(
     memory: &mut Memory,
     worktree: &WorktreeView,
     target: &Arc<Target>,
+    disk: Result<(), Hangs>,
 ) -> Result<(), Problem> {
     let minted = reconciler.credentials.fetch(target, Freshness::Fresh).await;
     let minted = minted.map_err(|error| problem(&error))?;
     failpoint::pass("credential: minted");
-    let Some(file) = EnvFile::of(worktree, settings) else {
-        return Ok(());
-    };
-    let path = file.path();
-    if memory
-        .written
-        .get(&worktree.id)
-        .is_some_and(|w| is_same(&w.minted, &minted) && w.stamp == stamp(&path))
-    {
+    if disk.is_err() {
         return Ok(());
     }
-    if let Some(written) = memory.written.get_mut(&worktree.id)
-        && worktree.id != WorktreeId::Main
-        && stamp(&path).is_none()
-    {
-        let since = *written.missing_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < MISSING_FOR {
-            return Ok(());
-        }
-    }
-    let (job_target, job_minted) = (target.clone(), minted.clone());
-    blocking(move || env_writer::write(&file, &job_target, &job_minted)).await?;
-    let written = Written {
-        minted,
-        stamp: stamp(&path),
-        missing_since: None,
-    };
-    memory.written.insert(worktree.id.clone(), written);
-    Ok(())
-}
-
-fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
-    let meta = std::fs::symlink_metadata(path).ok()?;
-    Some((meta.modified().ok()?, meta.len()))
+    let Memory { env, looking, .. } = memory;
+    env.keep(looking, worktree, settings, (target, &minted)).await
 }

@@ -7,6 +7,7 @@ mod broken;
 mod chaos;
 mod clocks;
 mod doctor;
+mod env_files;
 mod fail_points;
 mod limits;
 mod proxy;
