@@ -580,6 +580,7 @@ mod tests {
             last_config: None,
             born: None,
             main_worktree: None,
+            is_retired: false,
         };
         ledger.register(&row, clock::now()).await?;
         let place = Place {

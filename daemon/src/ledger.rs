@@ -3,7 +3,7 @@
 
 use crate::reconcile::blocking;
 use crate::{clock, machine};
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 use daemon_core::Timestamp;
 use daemon_core::ids::{BranchId, BranchUid, ProjectId, RepositoryId, Slot};
 use daemon_core::state::{Reaped, Record, RecordState};
@@ -11,17 +11,20 @@ use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{FromRow, SqlitePool};
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 mod mark;
+mod repositories;
 
 use mark::{Mark, Marked};
+pub(crate) use repositories::RepositoryRow;
+
+/// For how long it is remembered which branches we deleted: none can be brought back for longer (branches: undelete, 7 days).
+const TOMBSTONES_KEPT: TimeDelta = TimeDelta::days(30);
 
 /// How many events are kept.
 const EVENTS_KEPT: i64 = 10_000;
@@ -43,19 +46,6 @@ pub(crate) enum LedgerError {
     Aside { path: PathBuf, source: io::Error },
     #[error("cannot read the ledger: `{0}` makes no sense")]
     Nonsense(String),
-}
-
-/// A registered repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct RepositoryRow {
-    pub(crate) id: RepositoryId,
-    pub(crate) common_dir: PathBuf,
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-    pub(crate) last_config: Option<String>,
-    /// When the directory was made, where the file system tells.
-    pub(crate) born: Option<i64>,
-    pub(crate) main_worktree: Option<PathBuf>,
 }
 
 /// Where records of one repository live: a service and a project of it.
@@ -92,17 +82,6 @@ struct Keep {
     mark: Option<Mark>,
     is_upsert_only: AtomicBool,
     has_lost_writes: AtomicBool,
-}
-
-#[derive(FromRow)]
-struct RawRepository {
-    id: String,
-    common_dir: Vec<u8>,
-    device: i64,
-    inode: i64,
-    last_config: Option<String>,
-    born: Option<i64>,
-    main_worktree: Option<Vec<u8>>,
 }
 
 #[derive(FromRow)]
@@ -255,76 +234,6 @@ impl Ledger {
             // An old mark hides that an old ledger came back; it does no other harm.
             tracing::warn!(%error, "cannot mark the ledger's generation");
         }
-        Ok(())
-    }
-
-    // ---- repositories
-
-    /// Returns every repository that is watched.
-    pub(crate) async fn repositories(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
-        let rows: Vec<RawRepository> = sqlx::query_as(
-            "SELECT id, common_dir, device, inode, last_config, born, main_worktree FROM repositories
-             WHERE retired = 0 AND machine = ? ORDER BY registered_at, id",
-        )
-        .bind(&self.keep.machine)
-        .fetch_all(&self.pool)
-        .await?;
-        Ok(rows.into_iter().map(RepositoryRow::from).collect())
-    }
-
-    /// Registers a repository. One that is known by its directory's identity keeps its id under its new path; one whose
-    /// path another directory has taken is retired.
-    pub(crate) async fn register(
-        &self,
-        row: &RepositoryRow,
-        now: Timestamp,
-    ) -> Result<RepositoryId, LedgerError> {
-        let path = row.common_dir.as_os_str().as_bytes();
-        let (device, inode) = (signed(row.device), signed(row.inode));
-        let mut tx = self.pool.begin().await?;
-        let known: Option<String> = sqlx::query_scalar(
-            "SELECT id FROM repositories
-             WHERE device = ? AND inode = ? AND coalesce(born = ?, 1) AND machine = ? AND retired = 0",
-        )
-        .bind(device)
-        .bind(inode)
-        .bind(row.born)
-        .bind(&self.keep.machine)
-        .fetch_optional(&mut *tx)
-        .await?;
-        let id = known.unwrap_or_else(|| row.id.to_string());
-        sqlx::query("UPDATE repositories SET retired = 1 WHERE common_dir = ? AND machine = ? AND id <> ?")
-            .bind(path)
-            .bind(&self.keep.machine)
-            .bind(&id)
-            .execute(&mut *tx)
-            .await?;
-        sqlx::query(
-            "INSERT INTO repositories (id, common_dir, device, inode, registered_at, machine, born, main_worktree)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET common_dir = excluded.common_dir, born = excluded.born,
-             main_worktree = coalesce(excluded.main_worktree, main_worktree)",
-        )
-        .bind(&id)
-        .bind(path)
-        .bind(device)
-        .bind(inode)
-        .bind(now.timestamp_millis())
-        .bind(&self.keep.machine)
-        .bind(row.born)
-        .bind(row.main_worktree.as_ref().map(|path| path.as_os_str().as_bytes()))
-        .execute(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(RepositoryId::new(id))
-    }
-
-    /// Keeps the text of a configuration that was found valid.
-    pub(crate) async fn save_config(&self, id: &RepositoryId, text: &str) -> Result<(), LedgerError> {
-        let query = sqlx::query("UPDATE repositories SET last_config = ? WHERE id = ?")
-            .bind(text)
-            .bind(id.as_str());
-        query.execute(&self.pool).await?;
         Ok(())
     }
 
@@ -524,6 +433,19 @@ impl Ledger {
         self.note().await
     }
 
+    /// Drops what is too old to matter.
+    pub(crate) async fn tidy(&self, now: Timestamp) -> Result<(), LedgerError> {
+        sqlx::query("DELETE FROM tombstones WHERE deleted_at < ?")
+            .bind((now - TOMBSTONES_KEPT).timestamp_millis())
+            .execute(&self.pool)
+            .await?;
+        sqlx::query("DELETE FROM held_names WHERE until < ?")
+            .bind(now.timestamp_millis())
+            .execute(&self.pool)
+            .await?;
+        self.drop_retired().await
+    }
+
     /// Counts what the brake looks at: branches of ours in a place, and deletes there since a moment.
     pub(crate) async fn reaped(&self, place: &Place, since: Timestamp) -> Result<Reaped, LedgerError> {
         let (owned, in_last_hour): (i64, i64) = sqlx::query_as(
@@ -542,19 +464,6 @@ impl Ledger {
             owned: count(owned),
             in_last_hour: count(in_last_hour),
         })
-    }
-
-    /// Stops watching a repository. Its records go, so that what is left of its branches runs out by itself.
-    pub(crate) async fn unregister(&self, id: &RepositoryId) -> Result<(), LedgerError> {
-        let mut tx = self.pool.begin().await?;
-        for sql in [
-            "DELETE FROM branches WHERE repository_id = ?",
-            "DELETE FROM repositories WHERE id = ?",
-        ] {
-            sqlx::query(sql).bind(id.as_str()).execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        self.note().await
     }
 
     // ---- events
@@ -734,22 +643,6 @@ fn is_lost_write(error: &LedgerError) -> bool {
     matches!(code_of(error), Some(code::FSYNC_FAILED | code::DIR_FSYNC_FAILED))
 }
 
-impl From<RawRepository> for RepositoryRow {
-    fn from(raw: RawRepository) -> Self {
-        Self {
-            id: RepositoryId::new(raw.id),
-            common_dir: PathBuf::from(OsString::from_vec(raw.common_dir)),
-            device: raw.device.cast_unsigned(),
-            inode: raw.inode.cast_unsigned(),
-            last_config: raw.last_config,
-            born: raw.born,
-            main_worktree: raw
-                .main_worktree
-                .map(|path| PathBuf::from(OsString::from_vec(path))),
-        }
-    }
-}
-
 impl TryFrom<RawRecord> for Record {
     type Error = LedgerError;
 
@@ -797,347 +690,5 @@ fn parse_state(name: &str) -> Option<RecordState> {
         .map(|(state, _)| state)
 }
 
-/// SQLite has signed integers only; the bits are what counts.
-fn signed(number: u64) -> i64 {
-    number.cast_signed()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use daemon_core::ids::{GitRef, WorktreeId};
-
-    fn at(seconds: i64) -> Timestamp {
-        DateTime::from_timestamp(seconds, 0).expect("in range")
-    }
-
-    fn row(id: &str, path: &str, inode: u64) -> RepositoryRow {
-        RepositoryRow {
-            id: RepositoryId::new(id),
-            common_dir: path.into(),
-            device: u64::MAX,
-            inode,
-            last_config: None,
-            born: None,
-            main_worktree: None,
-        }
-    }
-
-    fn record(slot: Slot, branch: &str) -> Record {
-        Record {
-            slot,
-            project: ProjectId::new("shop"),
-            origin: "local".into(),
-            branch: BranchId::new(branch),
-            state: RecordState::Intent,
-            uid: None,
-            source: Some(BranchId::new("production")),
-            since: at(1),
-            lease_held: true,
-            reap_after: Some(at(2)),
-            was_locked: true,
-            is_kept: true,
-        }
-    }
-
-    fn place() -> Place {
-        Place {
-            origin: "local".into(),
-            project: ProjectId::new("shop"),
-        }
-    }
-
-    #[tokio::test]
-    async fn git_03_a_moved_repository_keeps_its_id_and_a_replaced_one_is_retired() -> Result<(), LedgerError>
-    {
-        let ledger = Ledger::in_memory().await?;
-        let a = ledger.register(&row("a", "/x/.git", 1), at(0)).await?;
-        assert_eq!(ledger.register(&row("b", "/y/.git", 1), at(1)).await?, a);
-        assert_eq!(ledger.repositories().await?[0].common_dir, Path::new("/y/.git"));
-        let c = ledger.register(&row("c", "/y/.git", 2), at(2)).await?;
-        let watched = ledger.repositories().await?;
-        assert_eq!(watched.iter().map(|row| &row.id).collect::<Vec<_>>(), vec![&c]);
-        assert_eq!(watched[0].device, u64::MAX);
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn git_16_a_directory_born_later_is_another_repository() -> Result<(), LedgerError> {
-        let ledger = Ledger::in_memory().await?;
-        let born = |id, path, at| RepositoryRow {
-            born: Some(at),
-            ..row(id, path, 1)
-        };
-        let a = ledger.register(&born("a", "/x/.git", 5), at(0)).await?;
-        assert_eq!(ledger.register(&born("b", "/y/.git", 5), at(1)).await?, a);
-        assert_ne!(ledger.register(&born("c", "/y/.git", 6), at(2)).await?, a);
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn git_07_a_renamed_record_is_the_same_under_its_new_slot() -> Result<(), LedgerError> {
-        let ledger = Ledger::in_memory().await?;
-        let id = ledger.register(&row("a", "/x", 1), at(0)).await?;
-        let slot = |name: &str| Slot::Ref(GitRef::new(name));
-        let old = record(slot("refs/heads/old"), "jane-old");
-        ledger.save(&id, &old).await?;
-        ledger
-            .rename(&id, &place(), &old.slot, &slot("refs/heads/new"))
-            .await?;
-        let moved = Record {
-            slot: slot("refs/heads/new"),
-            reap_after: None,
-            ..old
-        };
-        assert_eq!(ledger.records(&id, &place()).await?, [moved]);
-        Ok(())
-    }
-
-    fn file(dir: &tempfile::TempDir) -> PathBuf {
-        dir.path().join("state.db")
-    }
-
-    async fn on_disk(dir: &tempfile::TempDir, machine: &str) -> Result<Ledger, LedgerError> {
-        Ledger::open(&file(dir), machine.to_owned()).await
-    }
-
-    /// A closed ledger with records in it.
-    async fn used(records: usize) -> Result<tempfile::TempDir, LedgerError> {
-        let dir = tempfile::tempdir().expect("a temp dir");
-        let ledger = on_disk(&dir, "m1").await?;
-        let id = ledger.register(&row("a", "/x", 1), at(0)).await?;
-        for n in 0..records {
-            let slot = Slot::Ref(GitRef::new(format!("refs/heads/{n}")));
-            ledger.save(&id, &record(slot, &format!("jane-{n}"))).await?;
-        }
-        assert!(!ledger.is_upsert_only());
-        ledger.pool.close().await;
-        Ok(dir)
-    }
-
-    #[tokio::test]
-    async fn fs_10_a_lost_ledger_is_upsert_only_until_it_is_confirmed() -> Result<(), LedgerError> {
-        let dir = used(1).await?;
-        assert!(
-            !on_disk(&dir, "m1").await?.is_upsert_only(),
-            "nothing was lost yet"
-        );
-        std::fs::remove_file(file(&dir)).expect("removed");
-        for _ in 0..2 {
-            let ledger = on_disk(&dir, "m1").await?;
-            assert!(
-                ledger.is_upsert_only(),
-                "it stays so until somebody says otherwise"
-            );
-            ledger.pool.close().await;
-        }
-        let ledger = on_disk(&dir, "m1").await?;
-        ledger.confirm().await?;
-        ledger.pool.close().await;
-        assert!(!on_disk(&dir, "m1").await?.is_upsert_only());
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn fs_10_an_older_copy_is_upsert_only() -> Result<(), LedgerError> {
-        let dir = used(1).await?;
-        let copy = std::fs::read(file(&dir)).expect("readable");
-        let ledger = on_disk(&dir, "m1").await?;
-        let id = ledger.repositories().await?[0].id.clone();
-        let slot = Slot::Ref(GitRef::new("refs/heads/later"));
-        ledger.save(&id, &record(slot, "jane-later")).await?;
-        ledger.pool.close().await;
-        std::fs::write(file(&dir), copy).expect("written");
-        let ledger = on_disk(&dir, "m1").await?;
-        assert!(ledger.is_upsert_only());
-        assert_eq!(ledger.records(&id, &place()).await?.len(), 1);
-        Ok(())
-    }
-
-    fn is_aside(path: &Path) -> bool {
-        let name = path.to_string_lossy();
-        name.contains("state.db.broken-") && name.ends_with(|last: char| last.is_ascii_digit())
-    }
-
-    #[tokio::test]
-    async fn fs_10_a_damaged_ledger_is_moved_aside() -> Result<(), LedgerError> {
-        let dir = used(200).await?;
-        let good = std::fs::read(file(&dir)).expect("readable");
-        let truncated = good[..good.len() / 2 + 100].to_vec();
-        let mut flipped = good.clone();
-        // In the header of a page full of records.
-        let page = good.len() / 4096 / 2 * 4096;
-        for byte in &mut flipped[page..page + 8] {
-            *byte ^= 0xff;
-        }
-        for bad in [
-            truncated,
-            flipped,
-            b"not a database at all, but long enough to have a header of one".repeat(99),
-        ] {
-            std::fs::write(file(&dir), &bad).expect("written");
-            let ledger = on_disk(&dir, "m1").await?;
-            assert!(ledger.is_upsert_only() && ledger.repositories().await?.is_empty());
-            ledger.pool.close().await;
-            let entries = std::fs::read_dir(dir.path()).expect("listed").flatten();
-            let aside = entries
-                .map(|entry| entry.path())
-                .find(|path| is_aside(path))
-                .expect("it is kept");
-            assert!(
-                std::fs::read(&aside).expect("readable") == bad,
-                "it is another one"
-            );
-            std::fs::remove_file(aside).expect("removed");
-        }
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn pr_07_a_ledger_of_a_newer_daemon_is_refused_and_left_alone() -> Result<(), LedgerError> {
-        let dir = used(1).await?;
-        let ledger = on_disk(&dir, "m1").await?;
-        let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', 1, x'00', 0)";
-        sqlx::query(newer).execute(&ledger.pool).await?;
-        ledger.pool.close().await;
-        let before = std::fs::read(file(&dir)).expect("readable");
-        assert!(matches!(on_disk(&dir, "m1").await, Err(LedgerError::Newer(9999))));
-        assert_eq!(std::fs::read(file(&dir)).expect("readable"), before);
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn pr_12_what_another_machine_registered_is_not_acted_on() -> Result<(), LedgerError> {
-        let dir = used(1).await?;
-        let ledger = on_disk(&dir, "m2").await?;
-        assert!(ledger.repositories().await?.is_empty());
-        let id = ledger.register(&row("b", "/x", 1), at(1)).await?;
-        assert!(ledger.records(&id, &place()).await?.is_empty());
-        assert_eq!(
-            ledger.taken(&id, &place(), at(1)).await?.len(),
-            1,
-            "its names are taken"
-        );
-        ledger.pool.close().await;
-        let ledger = on_disk(&dir, "m1").await?;
-        let id = ledger.repositories().await?[0].id.clone();
-        assert_eq!(
-            ledger.records(&id, &place()).await?.len(),
-            1,
-            "the other one has it as before"
-        );
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn a_record_comes_back_as_it_was_saved() -> Result<(), LedgerError> {
-        let ledger = Ledger::in_memory().await?;
-        let id = ledger.register(&row("a", "/x", 1), at(0)).await?;
-        let saved = record(
-            Slot::Worktree(WorktreeId::Linked("wt".into())),
-            "jane-main-worktree-wt",
-        );
-        ledger.save(&id, &saved).await?;
-        assert_eq!(ledger.records(&id, &place()).await?, vec![saved.clone()]);
-        let owned = Record {
-            state: RecordState::Owned,
-            uid: Some(BranchUid::new("br-1")),
-            ..saved
-        };
-        ledger.save(&id, &owned).await?;
-        assert_eq!(ledger.records(&id, &place()).await?, vec![owned]);
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn names_of_other_repositories_are_taken() -> Result<(), LedgerError> {
-        let ledger = Ledger::in_memory().await?;
-        let a = ledger.register(&row("a", "/a", 1), at(0)).await?;
-        let b = ledger.register(&row("b", "/b", 2), at(0)).await?;
-        ledger
-            .save(
-                &a,
-                &record(Slot::Ref(GitRef::new("refs/heads/main")), "jane-main"),
-            )
-            .await?;
-        assert_eq!(
-            ledger.taken(&b, &place(), at(0)).await?,
-            BTreeSet::from([BranchId::new("jane-main")])
-        );
-        assert!(ledger.taken(&a, &place(), at(0)).await?.is_empty());
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn a_held_name_is_taken_for_its_time() -> Result<(), LedgerError> {
-        let ledger = Ledger::in_memory().await?;
-        let (id, branch) = (RepositoryId::new("a"), BranchId::new("jane-x"));
-        ledger.hold_name(&place(), &branch, at(10)).await?;
-        assert_eq!(
-            ledger.taken(&id, &place(), at(9)).await?,
-            BTreeSet::from([branch])
-        );
-        assert!(ledger.taken(&id, &place(), at(10)).await?.is_empty());
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn a_buried_record_is_gone_and_leaves_a_tombstone() -> Result<(), LedgerError> {
-        let ledger = Ledger::in_memory().await?;
-        let id = ledger.register(&row("a", "/a", 1), at(0)).await?;
-        let record = Record {
-            uid: Some(BranchUid::new("br-1")),
-            ..record(Slot::Ref(GitRef::new("refs/heads/x")), "jane-x")
-        };
-        ledger.save(&id, &record).await?;
-        ledger.bury(&id, &record, at(9)).await?;
-        assert!(ledger.records(&id, &place()).await?.is_empty());
-        let uid: String = sqlx::query_scalar("SELECT uid FROM tombstones")
-            .fetch_one(&ledger.pool)
-            .await?;
-        assert_eq!(uid, "br-1");
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn a_branch_is_condemned_until_it_is_spared() -> Result<(), LedgerError> {
-        let ledger = Ledger::in_memory().await?;
-        let (id, uid) = (RepositoryId::new("a"), BranchUid::new("br-1"));
-        let record = Record {
-            uid: Some(uid.clone()),
-            ..record(Slot::Ref(GitRef::new("refs/heads/x")), "jane-x")
-        };
-        assert!(!ledger.is_condemned(&place(), &uid).await?);
-        ledger.condemn(&id, &record, at(9)).await?;
-        assert!(ledger.is_condemned(&place(), &uid).await?);
-        ledger.spare(&place(), &uid).await?;
-        assert!(!ledger.is_condemned(&place(), &uid).await?);
-        Ok(())
-    }
-
-    #[tokio::test]
-    async fn old_events_are_dropped() -> Result<(), LedgerError> {
-        let ledger = Ledger::in_memory().await?;
-        let (repository, branch) = (RepositoryId::new("a"), BranchId::new("x"));
-        sqlx::query("INSERT INTO events VALUES (?, 0, 'a', 'x', 'old', '')")
-            .bind(EVENTS_KEPT)
-            .execute(&ledger.pool)
-            .await?;
-        sqlx::query("INSERT INTO events VALUES (1, 0, 'a', 'x', 'older', '')")
-            .execute(&ledger.pool)
-            .await?;
-        let event = Event {
-            at: at(0),
-            repository: &repository,
-            branch: &branch,
-            action: "new",
-            why: "",
-        };
-        ledger.log(&event).await?;
-        let left: Vec<String> = sqlx::query_scalar("SELECT action FROM events ORDER BY sequence")
-            .fetch_all(&ledger.pool)
-            .await?;
-        assert_eq!(left, ["old", "new"]);
-        Ok(())
-    }
-}
+mod tests;

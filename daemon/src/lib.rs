@@ -15,6 +15,7 @@
 //! | a pass | one repository | steps done, a view on the board | done |
 //! | watcher | file events | hints | the daemon ends |
 //! | accept | connections | those of our own user that speak HTTP/2 | told to stop, or another daemon has the socket |
+//! | caretaker | leases that nobody looks after | those given back | told to stop |
 //! | metrics | counters, the board | a file | told to stop |
 //! | supervisor | the daemon's own answers | signs of life | told to stop |
 //! | server | calls | answers | told to stop, after open calls |
@@ -30,6 +31,7 @@ mod apply;
 mod attempts;
 mod begun;
 mod board;
+mod caretaker;
 mod clock;
 pub mod config;
 mod controller;
@@ -128,12 +130,18 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
     let about = (service.lookup.board.clone(), service.about.started_at);
     let metrics = metrics::keep(config.metrics.clone(), about.0, about.1);
     tasks.spawn(stop.clone().run_until_cancelled_owned(metrics));
+    let caring = caretaker::run(service.reconciler.clone(), service.lookup.desk.clone());
+    tasks.spawn(stop.clone().run_until_cancelled_owned(caring));
     let well = config.supervisor.clone().watch(config.socket.clone());
     tasks.spawn(stop.clone().run_until_cancelled_owned(well));
     config.supervisor.ready();
     let served = serve(bound, service, &tasks, stop.clone()).await;
     config.supervisor.stopping();
     stop.cancel();
+    if served.is_err() {
+        // Another daemon is at work by now, so nothing is brought to its end.
+        return served;
+    }
     tasks.close();
     // Passes first: one may be in the middle of a branch.
     drop(passes.await);

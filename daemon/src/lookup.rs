@@ -175,6 +175,7 @@ pub(crate) fn row_of(located: &Located) -> RepositoryRow {
         last_config: None,
         born: located.born,
         main_worktree: located.main_worktree.clone(),
+        is_retired: false,
     }
 }
 

@@ -426,7 +426,8 @@ impl Reconciler {
         }))
     }
 
-    fn turn(&self, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
+    /// The turn to change something in a project.
+    pub(crate) fn turn(&self, place: &Place) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         turns.entry(place.clone()).or_default().clone()
     }

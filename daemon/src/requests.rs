@@ -10,7 +10,7 @@ use crate::service::{PATIENCE, Service, ledger_failed, shutting_down};
 use crate::wishes::{Answer, Answered};
 use daemon_core::ids::{BranchId, BranchUid, RepositoryId};
 use daemon_core::state::{Ask, Asks, RecordState};
-use lakebase_proto::{Reason, status, v1};
+use lakebase_proto::{Reason, fix_of, status, v1};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout};
@@ -61,28 +61,53 @@ impl Service {
             let confirmed = self.ledger.confirm().await;
             confirmed.map_err(|error| ledger_failed(&error))?;
         }
-        for id in self.selected(path).await? {
-            // What it says must be what is, not what the last pass saw.
-            self.wish(&id, Asks::default()).await?;
-            let Some(view) = self.lookup.board.repository(&id) else {
-                continue;
-            };
-            let orphans: Vec<&UnusedView> = view.unused.iter().filter(|unused| unused.is_orphan).collect();
-            if !apply {
-                collected
-                    .branches
-                    .extend(orphans.iter().map(|orphan| convert::branch(&orphan.branch)));
-                continue;
-            }
-            let asks = Asks {
-                collect_garbage: true,
-                ..Asks::default()
-            };
-            for answered in self.wish(&id, asks).await? {
-                note(&mut collected, &orphans, answered);
+        let ids = self.selected(path).await?;
+        for id in &ids {
+            match self.collect_in(id, apply, &mut collected).await {
+                // Of many, one that cannot be looked at does not keep the others from it.
+                Err(status) if ids.len() > 1 => collected.refused.push(self.unlooked(id, &status)),
+                done => done?,
             }
         }
         Ok(collected)
+    }
+
+    /// The same for one repository.
+    async fn collect_in(
+        &self,
+        id: &RepositoryId,
+        apply: bool,
+        collected: &mut v1::CollectGarbageResponse,
+    ) -> Result<(), Status> {
+        // What it says must be what is, not what the last pass saw.
+        self.wish(id, Asks::default()).await?;
+        let Some(view) = self.lookup.board.repository(id) else {
+            return Ok(());
+        };
+        let orphans: Vec<&UnusedView> = view.unused.iter().filter(|unused| unused.is_orphan).collect();
+        if !apply {
+            let branches = orphans.iter().map(|orphan| convert::branch(&orphan.branch));
+            collected.branches.extend(branches);
+            return Ok(());
+        }
+        let asks = Asks {
+            collect_garbage: true,
+            ..Asks::default()
+        };
+        for answered in self.wish(id, asks).await? {
+            note(collected, &orphans, answered);
+        }
+        Ok(())
+    }
+
+    /// What is told of a repository that could not be looked at.
+    fn unlooked(&self, id: &RepositoryId, status: &Status) -> v1::Problem {
+        let view = self.lookup.board.repository(id);
+        let place = view.map(|view| view.common_dir.display().to_string());
+        v1::Problem {
+            message: format!("`{}`: {}", place.unwrap_or_default(), status.message()),
+            fix: fix_of(status).unwrap_or_default(),
+        }
     }
 
     /// Stops watching a repository; its branches go first if told to.

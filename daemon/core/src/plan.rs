@@ -19,9 +19,11 @@ mod brake;
 mod retire;
 mod source;
 mod step;
+mod unattended;
 
 use source::Source;
 pub use step::{Action, Standing, Step};
+pub use unattended::{Unattended, unattended};
 
 /// A branch younger than this may be missing from a list without being gone: the list may lag behind.
 const LIST_LAG: TimeDelta = TimeDelta::seconds(60);

@@ -410,3 +410,36 @@ async fn cp_27_a_project_that_is_deleted_is_told_once_and_all_is_back_when_it_is
     let after = rig.world.credential(&main).await.expect("ready").branch;
     assert_eq!(after.map(|branch| branch.uid), before.map(|branch| branch.uid));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s8_a_lease_that_was_held_for_children_is_given_back_after_the_repository_is_given_up() {
+    let mut rig = Rig::ready().await;
+    rig.add("abc");
+    rig.world.branch(&rig.world.path("abc")).await;
+    let ends = async |rig: &Rig| {
+        let branch = World::branch_name("jane-doe-main");
+        let branch = rig.world.service().branch(&branch).await.expect("it is there");
+        branch.status.expire_time.is_some()
+    };
+    assert!(
+        !ends(&rig).await,
+        "a branch that others fork from has no expiration"
+    );
+    let request = v1::UnregisterRepositoryRequest {
+        path: crate::world::bytes(&rig.world.main()),
+        delete_branches: false,
+    };
+    let mut client = rig.world.client().await;
+    client.unregister_repository(request).await.expect("given up");
+    rig.world.shut_down().await;
+    rig.world.start().await;
+    assert!(!ends(&rig).await, "its child lives");
+    let child = World::branch_name(ABC);
+    rig.world.service().delete_branch(&child).await.expect("deleted");
+    until("the child is gone", async || names(&rig, "abc").await.is_empty()).await;
+    rig.world.shut_down().await;
+    rig.world.start().await;
+    until("the parent has an end again", async || ends(&rig).await).await;
+    rig.world.shut_down().await;
+    assert!(rig.record("jane-doe-main").await.is_empty());
+}

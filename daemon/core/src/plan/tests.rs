@@ -553,6 +553,59 @@ fn a_held_lease_is_given_back_when_the_last_child_is_gone() {
 }
 
 #[test]
+fn a_held_lease_that_nobody_looks_after_is_given_back_after_the_last_child() {
+    let (parent, held) = owned_main(None);
+    let held = Record {
+        lease_held: true,
+        ..held
+    };
+    let ttl = Some(TimeDelta::hours(6));
+    let seen = |remotes: Vec<RemoteBranch>| Observed {
+        branches: remotes
+            .into_iter()
+            .map(|remote| (remote.id.clone(), remote))
+            .collect(),
+    };
+    let child = remote("jane-main-worktree-wt", Some("jane-main"), Some(at(6)));
+    let alone = seen(vec![parent.clone()]);
+    let decide = |record: &Record, observed: &Observed| unattended(record, observed, ttl, at(1));
+    let release = Unattended::Release { expire_time: at(7) };
+    assert_eq!(
+        decide(&held, &seen(vec![parent.clone(), child])),
+        Unattended::Wait
+    );
+    assert_eq!(decide(&held, &alone), release);
+    assert_eq!(decide(&held, &seen(vec![])), Unattended::Nothing);
+    assert_eq!(unattended(&held, &alone, None, at(1)), Unattended::Nothing);
+    let runs = RemoteBranch {
+        expire_time: Some(at(3)),
+        ..parent.clone()
+    };
+    assert_eq!(decide(&held, &seen(vec![runs])), Unattended::Nothing);
+    let theirs = RemoteBranch {
+        uid: Some(BranchUid::new("br-other")),
+        ..parent
+    };
+    assert_eq!(decide(&held, &seen(vec![theirs])), Unattended::Nothing);
+    for not_ours in [
+        Record {
+            is_kept: true,
+            ..held.clone()
+        },
+        Record {
+            lease_held: false,
+            ..held.clone()
+        },
+        Record {
+            state: RecordState::Adopted,
+            ..held
+        },
+    ] {
+        assert_eq!(decide(&not_ours, &alone), Unattended::Nothing, "{not_ours:?}");
+    }
+}
+
+#[test]
 fn cp_26_a_lease_that_was_given_back_and_not_written_down_is_given_back_once_more() {
     let (main, record) = owned_main(Some(at(7)));
     let held = Record {

@@ -1,0 +1,176 @@
+//! The repositories of the ledger: watched, retired because another directory has their path, given up by a person. One that
+//! is not watched any more stays until the leases that were held open in it are given back.
+
+use super::{Ledger, LedgerError};
+use daemon_core::Timestamp;
+use daemon_core::ids::RepositoryId;
+use sqlx::{FromRow, Sqlite, Transaction};
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
+
+/// A registered repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RepositoryRow {
+    pub(crate) id: RepositoryId,
+    pub(crate) common_dir: PathBuf,
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) last_config: Option<String>,
+    /// When the directory was made, where the file system tells.
+    pub(crate) born: Option<i64>,
+    pub(crate) main_worktree: Option<PathBuf>,
+    /// Nobody watches it any more.
+    pub(crate) is_retired: bool,
+}
+
+#[derive(FromRow)]
+struct RawRepository {
+    id: String,
+    common_dir: Vec<u8>,
+    device: i64,
+    inode: i64,
+    last_config: Option<String>,
+    born: Option<i64>,
+    main_worktree: Option<Vec<u8>>,
+    retired: bool,
+}
+
+impl Ledger {
+    /// Returns every repository that is watched.
+    pub(crate) async fn repositories(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
+        let rows: Vec<RawRepository> = sqlx::query_as(
+            "SELECT id, common_dir, device, inode, last_config, born, main_worktree, retired FROM repositories
+             WHERE retired = 0 AND machine = ? ORDER BY registered_at, id",
+        )
+        .bind(&self.keep.machine)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(RepositoryRow::from).collect())
+    }
+
+    /// Returns every repository in which leases are held open, watched or not.
+    pub(crate) async fn holding(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
+        let rows: Vec<RawRepository> = sqlx::query_as(
+            "SELECT id, common_dir, device, inode, last_config, born, main_worktree, retired FROM repositories
+             WHERE machine = ? AND EXISTS (SELECT 1 FROM branches WHERE repository_id = id AND lease_held = 1)
+             ORDER BY registered_at, id",
+        )
+        .bind(&self.keep.machine)
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(RepositoryRow::from).collect())
+    }
+
+    /// Registers a repository. One that is known by its directory's identity keeps its id under its new path, also when it
+    /// was given up; one whose path another directory has taken is retired.
+    pub(crate) async fn register(
+        &self,
+        row: &RepositoryRow,
+        now: Timestamp,
+    ) -> Result<RepositoryId, LedgerError> {
+        let path = row.common_dir.as_os_str().as_bytes();
+        let (device, inode) = (signed(row.device), signed(row.inode));
+        let mut tx = self.pool.begin().await?;
+        let known: Option<String> = sqlx::query_scalar(
+            "SELECT id FROM repositories
+             WHERE device = ? AND inode = ? AND coalesce(born = ?, retired = 0) AND machine = ? ORDER BY retired",
+        )
+        .bind(device)
+        .bind(inode)
+        .bind(row.born)
+        .bind(&self.keep.machine)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let id = known.unwrap_or_else(|| row.id.to_string());
+        let replaced: Vec<String> = sqlx::query_scalar(
+            "SELECT id FROM repositories WHERE common_dir = ? AND machine = ? AND id <> ? AND retired = 0",
+        )
+        .bind(path)
+        .bind(&self.keep.machine)
+        .bind(&id)
+        .fetch_all(&mut *tx)
+        .await?;
+        for other in replaced {
+            retire(&mut tx, &other).await?;
+        }
+        sqlx::query(
+            "INSERT INTO repositories (id, common_dir, device, inode, registered_at, machine, born, main_worktree)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (id) DO UPDATE SET common_dir = excluded.common_dir, born = excluded.born, retired = 0,
+             main_worktree = coalesce(excluded.main_worktree, main_worktree)",
+        )
+        .bind(&id)
+        .bind(path)
+        .bind(device)
+        .bind(inode)
+        .bind(now.timestamp_millis())
+        .bind(&self.keep.machine)
+        .bind(row.born)
+        .bind(row.main_worktree.as_ref().map(|path| path.as_os_str().as_bytes()))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        self.note().await?;
+        Ok(RepositoryId::new(id))
+    }
+
+    /// Keeps the text of a configuration that was found valid.
+    pub(crate) async fn save_config(&self, id: &RepositoryId, text: &str) -> Result<(), LedgerError> {
+        let query = sqlx::query("UPDATE repositories SET last_config = ? WHERE id = ?")
+            .bind(text)
+            .bind(id.as_str());
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Stops watching a repository. What is left of its branches runs out by itself.
+    pub(crate) async fn unregister(&self, id: &RepositoryId) -> Result<(), LedgerError> {
+        let mut tx = self.pool.begin().await?;
+        retire(&mut tx, id.as_str()).await?;
+        tx.commit().await?;
+        self.drop_retired().await?;
+        self.note().await
+    }
+
+    /// Drops repositories that nobody watches, and of which nothing is left to do.
+    pub(super) async fn drop_retired(&self) -> Result<(), LedgerError> {
+        let idle = "DELETE FROM repositories
+             WHERE retired = 1 AND NOT EXISTS (SELECT 1 FROM branches WHERE repository_id = id)";
+        sqlx::query(idle).execute(&self.pool).await?;
+        Ok(())
+    }
+}
+
+/// Drops a repository's records, so that their names are free, but for those of branches that would never end.
+async fn retire(tx: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), LedgerError> {
+    for sql in [
+        "DELETE FROM branches WHERE repository_id = ? AND NOT (lease_held = 1 AND state = 'owned' AND kept = 0)",
+        "UPDATE repositories SET retired = 1 WHERE id = ?",
+    ] {
+        sqlx::query(sql).bind(id).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+impl From<RawRepository> for RepositoryRow {
+    fn from(raw: RawRepository) -> Self {
+        Self {
+            id: RepositoryId::new(raw.id),
+            common_dir: PathBuf::from(OsString::from_vec(raw.common_dir)),
+            device: raw.device.cast_unsigned(),
+            inode: raw.inode.cast_unsigned(),
+            last_config: raw.last_config,
+            born: raw.born,
+            main_worktree: raw
+                .main_worktree
+                .map(|path| PathBuf::from(OsString::from_vec(path))),
+            is_retired: raw.retired,
+        }
+    }
+}
+
+/// SQLite has signed integers only; the bits are what counts.
+fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
