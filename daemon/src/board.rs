@@ -63,9 +63,10 @@ pub(crate) struct RepositoryView {
 #[derive(Debug, Clone)]
 pub(crate) struct WorktreeView {
     pub(crate) id: WorktreeId,
+    /// Empty where something else is in its place.
     pub(crate) root: PathBuf,
     pub(crate) admin_dir: PathBuf,
-    /// Device and inode of the root.
+    /// Device and inode of the root, if it is there and leads back to `admin_dir`.
     pub(crate) stands_at: Option<(u64, u64)>,
     pub(crate) head: Head,
     /// Which version of the file said so; `None` where that cannot be told by a glance.
@@ -229,8 +230,10 @@ impl Worktrees {
         }
     }
 
+    /// The worktree that stands at this root. Where none stood at the last look, whatever is there since may be another's.
     fn at(&self, root: &Path) -> Option<&Arc<WorktreeView>> {
-        self.all.get(*self.by_root.get(root.as_os_str())?)
+        let worktree = self.all.get(*self.by_root.get(root.as_os_str())?);
+        worktree.filter(|worktree| worktree.stands_at.is_some())
     }
 
     /// Puts a worktree in the place of what is shown of it.

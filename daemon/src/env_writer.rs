@@ -36,10 +36,12 @@ pub(crate) struct EnvFile {
 }
 
 impl EnvFile {
-    /// The file of a worktree, if the settings want one.
+    /// The file of a worktree, if the settings want one and it is known where the worktree is.
     pub(crate) fn of(worktree: &WorktreeView, settings: &Settings) -> Option<Self> {
         Some(Self {
-            worktree_root: worktree.root.clone(),
+            worktree_root: Some(&worktree.root)
+                .filter(|root| !root.as_os_str().is_empty())?
+                .clone(),
             relative: settings.env_file.as_ref()?.into(),
             prefix: settings.env_prefix.clone(),
             admin_dir: worktree.admin_dir.clone(),
@@ -164,6 +166,13 @@ fn refuse(path: &Path, what: &str, fix: &str) -> Result<(), Problem> {
 /// The file must be in the worktree, and a plain file or nothing.
 fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
     let refuse = |what, fix| refuse(path, what, fix);
+    // The last look may have been before somebody else's directory came there.
+    if !git::leads_back(&file.worktree_root, &file.admin_dir) {
+        return refuse(
+            "its directory is no worktree of the repository",
+            "run `git worktree repair` in the repository",
+        );
+    }
     let dir = path.parent().unwrap_or(&file.worktree_root);
     match dir.canonicalize() {
         Ok(real) if real.starts_with(&file.worktree_root) => {}

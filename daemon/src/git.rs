@@ -10,16 +10,17 @@ use daemon_core::state::{GitView, Head, Seen, Worktree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 mod command;
+mod link;
 mod linked;
 mod renames;
 mod version;
 
+pub(crate) use link::leads_back;
 use linked::Remembered;
 pub(crate) use version::Version;
 
@@ -58,6 +59,20 @@ pub(crate) struct Located {
 }
 
 impl Place {
+    /// Its root directory; empty where something else is in its place.
+    pub(crate) fn root(&self) -> &Path {
+        if self.is_foreign {
+            Path::new("")
+        } else {
+            &self.root
+        }
+    }
+
+    /// The directory to watch for the root, and its name in there.
+    pub(crate) fn entry(&self) -> Option<(&Path, &OsStr)> {
+        self.root.parent().zip(self.root.file_name())
+    }
+
     /// The version of HEAD that was read, if its file tells where it points and one can rely on seeing the next one.
     pub(crate) fn head_version(&self) -> Option<Version> {
         self.remembered.head.as_ref().map(|(version, _)| *version)
@@ -77,11 +92,13 @@ impl Located {
 /// Where a worktree is on the disk.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Place {
-    /// Its root directory.
-    pub(crate) root: PathBuf,
+    /// Its root directory, as its git directory names it.
+    root: PathBuf,
+    /// Something is there that does not lead back to its git directory, so nothing of ours belongs there.
+    is_foreign: bool,
     /// Its git directory, with HEAD in it.
     pub(crate) admin_dir: PathBuf,
-    /// Device and inode of the root.
+    /// Device and inode of the root, if that was there and leads back.
     pub(crate) stands_at: Option<(u64, u64)>,
     remembered: Remembered,
     /// What tells later whether the directory was removed or its disk went away.
@@ -206,7 +223,7 @@ impl Access {
         };
         let candidates = [told.as_deref(), registered].into_iter().flatten();
         let mut roots = candidates.filter_map(|root| root.canonicalize().ok());
-        roots.find(|root| is_worktree_of(root, common_dir))
+        roots.find(|root| link::leads_back(root, common_dir))
     }
 
     /// `core.hooksPath` (relative to where hooks run), else `hooks` in the common directory.
@@ -259,19 +276,6 @@ impl Access {
 fn born(meta: &std::fs::Metadata) -> Option<i64> {
     let age = meta.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
     age.as_nanos().try_into().ok()
-}
-
-/// Says whether the `.git` of a directory is this common directory, or a file that names it.
-fn is_worktree_of(root: &Path, common_dir: &Path) -> bool {
-    let dot_git = root.join(".git");
-    let target = match version::read(&dot_git) {
-        Ok((text, _)) => match text.trim_ascii().strip_prefix(b"gitdir: ") {
-            Some(named) => root.join(OsStr::from_bytes(named)),
-            None => return false,
-        },
-        Err(_) => dot_git,
-    };
-    target.canonicalize().is_ok_and(|target| target == common_dir)
 }
 
 /// What to look at, and what is known from before.
@@ -412,8 +416,8 @@ fn remember_places(before: &Found, now: &mut Found) {
         };
         if place.root.as_os_str().is_empty() {
             place.root.clone_from(&old.root);
-        }
-        if place.root == old.root {
+            (place.is_foreign, place.stood_in) = (old.is_foreign, old.stood_in);
+        } else if place.root == old.root && !place.is_foreign {
             place.stood_in = place.stood_in.or(old.stood_in);
         }
     }

@@ -561,7 +561,7 @@ fn wanted_watches(common_dir: &Path, found: &Found) -> Wanted {
     ]);
     for place in found.places.values() {
         wanted.insert((place.admin_dir.clone(), Interest::GitFiles));
-        if let (Some(parent), Some(name)) = (place.root.parent(), place.root.file_name()) {
+        if let Some((parent, name)) = place.entry() {
             wanted.insert((parent.to_owned(), Interest::Named(name.to_owned())));
         }
     }

@@ -154,7 +154,7 @@ pub(crate) fn worktree_views(found: &Found, before: &Worktrees) -> Worktrees {
         }
         let fresh = || WorktreeView {
             id: worktree.id.clone(),
-            root: place.root.clone(),
+            root: place.root().to_owned(),
             admin_dir: place.admin_dir.clone(),
             stands_at: None,
             head_version: None,
@@ -168,7 +168,7 @@ pub(crate) fn worktree_views(found: &Found, before: &Worktrees) -> Worktrees {
             target: None,
         };
         let mut view = old.map_or_else(fresh, |old| WorktreeView::clone(old));
-        view.root.clone_from(&place.root);
+        place.root().clone_into(&mut view.root);
         view.admin_dir.clone_from(&place.admin_dir);
         view.stands_at = place.stands_at;
         view.head.clone_from(&worktree.head);
@@ -185,11 +185,16 @@ pub(crate) fn worktree_views(found: &Found, before: &Worktrees) -> Worktrees {
 /// Says whether git shows nothing new of a worktree.
 fn is_as_shown(worktree: &Worktree, place: &Place, shown: &WorktreeView) -> bool {
     let is_in_place = (
-        &place.root,
+        place.root(),
         &place.admin_dir,
         place.stands_at,
         place.head_version(),
-    ) == (&shown.root, &shown.admin_dir, shown.stands_at, shown.head_version);
+    ) == (
+        &*shown.root,
+        &shown.admin_dir,
+        shown.stands_at,
+        shown.head_version,
+    );
     is_in_place && (&worktree.head, worktree.is_locked) == (&shown.head, shown.is_locked)
 }
 

@@ -1,6 +1,7 @@
 //! Reads the entry of one linked worktree below `worktrees/`: where its root is, where its HEAD points, whether it is locked.
 //! What was read at the last look is taken from there while the files it came from are the same.
 
+use super::link::Link;
 use super::version::{self, Version};
 use super::{Access, Found, Place, StoodIn, cannot};
 use daemon_core::git_file;
@@ -20,6 +21,8 @@ pub(super) struct Remembered {
     pub(super) head: Option<(Version, Head)>,
     /// The root as it is named there.
     gitdir: Option<(Version, PathBuf)>,
+    /// The `.git` in the root, which leads back.
+    pub(super) dot_git: Option<Version>,
 }
 
 /// One look at the linked worktrees of a repository.
@@ -63,8 +66,12 @@ impl<'a> Look<'a> {
         let head = match named_root(&place.admin_dir, known.gitdir) {
             Ok((named, gitdir)) => {
                 place.remembered.gitdir = gitdir;
-                self.settle(&mut place, named);
-                self.access.head_of(&mut place, known.head)
+                match self.settle(&mut place, named, known.dot_git) {
+                    // Somebody copied or wrote the entry, or took the root over. Neither is proven, so the worktree asks for no
+                    // branch, and no branch counts as gone: its own ends by its lease, if nobody mends this before.
+                    Link::Elsewhere(other) => Head::Unknown(belongs_to(&place.root, &other)),
+                    Link::Back | Link::Nowhere => self.access.head_of(&mut place, known.head),
+                }
             }
             Err(reason) => Head::Unknown(reason),
         };
@@ -72,22 +79,22 @@ impl<'a> Look<'a> {
         found.add(id, head, is_locked, place);
     }
 
-    /// Frees a root of links, and says where it stands. One that is gone cannot be freed of links; its name is still good for
-    /// people.
-    fn settle(&mut self, place: &mut Place, named: PathBuf) {
+    /// Frees a root of links, and says where it stands and where it leads. One that is gone cannot be freed of links; its name is
+    /// still good for people.
+    fn settle(&mut self, place: &mut Place, named: PathBuf, known: Option<Version>) -> Link {
         place.root = named;
         let parts = place.root.parent().zip(place.root.file_name());
         let Some((parent, name)) = parts.and_then(|(parent, name)| Some((self.parent(parent)?, name))) else {
-            return;
+            return Link::Nowhere;
         };
         let root = parent.canonical.join(name);
         match std::fs::symlink_metadata(&root) {
-            Ok(meta) if meta.is_symlink() => settle_anywhere(place),
+            Ok(meta) if meta.is_symlink() => settle_anywhere(place, known),
             Ok(meta) => {
                 place.root = root;
-                place.stands(&meta, &parent);
+                place.stands(&meta, Some(&parent), known)
             }
-            Err(_) => {}
+            Err(_) => Link::Nowhere,
         }
     }
 
@@ -114,25 +121,49 @@ impl Parent {
 }
 
 impl Place {
-    fn stands(&mut self, root: &Metadata, parent: &Parent) {
-        self.stands_at = Some((root.dev(), root.ino()));
-        self.stood_in = (root.dev() == parent.device).then(|| StoodIn {
+    /// Notes where the root stands, if it leads back. A directory without a link, as git leaves it in the middle of a removal,
+    /// is nobody else's: what becomes of it tells what became of the worktree.
+    fn stands(&mut self, root: &Metadata, parent: Option<&Parent>, known: Option<Version>) -> Link {
+        let link = self.follow_link(known);
+        self.is_foreign = link != Link::Back;
+        self.stands_at = (link == Link::Back).then(|| (root.dev(), root.ino()));
+        let is_ours = !matches!(link, Link::Elsewhere(_));
+        let parent = parent.filter(|parent| is_ours && root.dev() == parent.device);
+        self.stood_in = parent.map(|parent| StoodIn {
             parent: (parent.device, parent.inode),
             seen_at: Instant::now(),
         });
+        link
+    }
+
+    /// Where the root leads; one glance, if its `.git` is the one that led back before.
+    fn follow_link(&mut self, known: Option<Version>) -> Link {
+        if known.is_some() && Version::of(&self.root.join(".git")) == known {
+            self.remembered.dot_git = known;
+            return Link::Back;
+        }
+        let (link, version) = Link::of(&self.root, &self.admin_dir);
+        self.remembered.dot_git = version;
+        link
     }
 }
 
 /// The same for a root that is itself a link.
-fn settle_anywhere(place: &mut Place) {
+fn settle_anywhere(place: &mut Place, known: Option<Version>) -> Link {
     let Ok(root) = place.root.canonicalize() else {
-        return;
+        return Link::Nowhere;
     };
     let meta = std::fs::symlink_metadata(&root);
-    if let (Ok(meta), Some(parent)) = (meta, root.parent().and_then(Parent::at)) {
-        place.stands(&meta, &parent);
-    }
+    let parent = root.parent().and_then(Parent::at);
     place.root = root;
+    match meta {
+        Ok(meta) => place.stands(&meta, parent.as_ref(), known),
+        Err(_) => Link::Nowhere,
+    }
+}
+
+fn belongs_to(root: &Path, other: &Path) -> String {
+    format!("`{}` belongs to `{}`", root.display(), other.display())
 }
 
 /// The root of a linked worktree, as its admin directory names it.

@@ -60,25 +60,33 @@ impl Repo {
     }
 
     fn question(&self, refs: &[&str]) -> Question {
-        let located = locate(&self.main()).expect("a repository");
-        Question {
-            common_dir: located.common_dir,
-            device: located.device,
-            inode: located.inode,
-            born: located.born,
-            main_worktree: located.main_worktree,
-            refs: refs
-                .iter()
-                .map(|name| (GitRef::new(*name), Timestamp::UNIX_EPOCH))
-                .collect(),
-        }
+        question(&self.main(), refs)
     }
 
     fn look(&self, before: Option<&Found>) -> Found {
-        match look(&self.question(&["refs/heads/main", "refs/heads/gone"]), before) {
-            Seen::Present(found) => found,
-            Seen::Unknown(reason) => panic!("{reason}"),
-        }
+        look_at(&self.question(&["refs/heads/main", "refs/heads/gone"]), before)
+    }
+}
+
+fn question(dir: &Path, refs: &[&str]) -> Question {
+    let located = locate(dir).expect("a repository");
+    Question {
+        common_dir: located.common_dir,
+        device: located.device,
+        inode: located.inode,
+        born: located.born,
+        main_worktree: located.main_worktree,
+        refs: refs
+            .iter()
+            .map(|name| (GitRef::new(*name), Timestamp::UNIX_EPOCH))
+            .collect(),
+    }
+}
+
+fn look_at(question: &Question, before: Option<&Found>) -> Found {
+    match look(question, before) {
+        Seen::Present(found) => found,
+        Seen::Unknown(reason) => panic!("{reason}"),
     }
 }
 
@@ -113,7 +121,10 @@ fn worktrees_and_their_heads_are_found() {
         .filter(|worktree| worktree.is_locked)
         .collect();
     assert_eq!(locked.len(), 1);
-    assert_eq!(found.places[&WorktreeId::parse("wt-d")].root, repo.beside("wt-d"));
+    assert_eq!(
+        found.places[&WorktreeId::parse("wt-d")].root(),
+        repo.beside("wt-d")
+    );
     assert_eq!(found.view.refs, BTreeSet::from([GitRef::new("refs/heads/main")]));
     assert_eq!(found.view.main_branch, Some(GitRef::new("refs/heads/main")));
 }
@@ -225,7 +236,7 @@ fn git_03_a_moved_worktree_keeps_its_id() {
     repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
     repo.git(&["worktree", "move", "../wt", "../elsewhere"]);
     assert_eq!(
-        repo.look(None).places[&WorktreeId::parse("wt")].root,
+        repo.look(None).places[&WorktreeId::parse("wt")].root(),
         repo.beside("elsewhere")
     );
 }
@@ -441,7 +452,7 @@ fn git_01_what_was_read_is_taken_from_memory_until_its_file_changes() {
     assert_eq!(head_of(&found, "wt"), &Head::Branch(GitRef::new("refs/heads/b")));
     repo.git(&["worktree", "move", "../wt", "../moved"]);
     let found = repo.look(Some(&found));
-    assert_eq!(found.places[&id].root, repo.beside("moved"));
+    assert_eq!(found.places[&id].root(), repo.beside("moved"));
     assert_eq!(head_of(&found, "wt"), &Head::Branch(GitRef::new("refs/heads/b")));
 }
 
@@ -460,8 +471,83 @@ fn fs_06_a_root_is_known_again_unless_it_is_another_or_a_link_to_it() {
     assert!(!is_root_still(&wt, stands_at), "a link to it");
     let found = repo.look(None);
     assert_eq!(
-        found.places[&WorktreeId::parse("wt")].root,
+        found.places[&WorktreeId::parse("wt")].root(),
         repo.beside("elsewhere"),
         "free of links"
     );
+}
+
+/// What a look shows of a worktree's place: its root, and whether one can stand there.
+fn place_of<'a>(found: &'a Found, id: &str) -> (&'a Path, bool) {
+    let place = &found.places[&WorktreeId::parse(id)];
+    (place.root(), place.stands_at.is_some())
+}
+
+#[test]
+fn sec_06_a_root_is_believed_only_where_it_leads_back() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "-b", "a", "../wt"]);
+    let (wt, away) = (repo.beside("wt"), repo.beside("away"));
+    let nowhere = Path::new("");
+    let on_a = Head::Branch(GitRef::new("refs/heads/a"));
+    run_git(repo.dir.path(), &["clone", "-q", "main", "other"]);
+    let crafted = repo.beside("other/.git/worktrees/evil");
+    std::fs::create_dir_all(&crafted).expect("made");
+    std::fs::write(crafted.join("HEAD"), "ref: refs/heads/main\n").expect("written");
+    std::fs::write(crafted.join("commondir"), "../..\n").expect("written");
+    for target in [&wt, &repo.main()] {
+        let gitdir = format!("{}/.git\n", target.display());
+        std::fs::write(crafted.join("gitdir"), gitdir).expect("written");
+        let found = look_at(&question(&repo.beside("other"), &[]), None);
+        assert_eq!(place_of(&found, "evil"), (nowhere, false), "{}", target.display());
+        assert!(matches!(head_of(&found, "evil"), Head::Unknown(reason) if reason.contains("belongs to")));
+    }
+    let found = repo.look(None);
+    assert_eq!(
+        (place_of(&found, "wt"), head_of(&found, "wt")),
+        ((&*wt, true), &on_a)
+    );
+
+    // Moved by hand, or its disk is away: its git branch is as much in use as before.
+    std::fs::rename(&wt, &away).expect("renamed");
+    let found = repo.look(Some(&found));
+    assert_eq!(
+        (place_of(&found, "wt"), head_of(&found, "wt")),
+        ((&*wt, false), &on_a)
+    );
+    std::fs::create_dir(&wt).expect("made");
+    let found = repo.look(Some(&found));
+    assert_eq!(
+        (place_of(&found, "wt"), head_of(&found, "wt")),
+        ((nowhere, false), &on_a)
+    );
+    run_git(&wt, &["init", "-q"]);
+    let found = repo.look(Some(&found));
+    assert_eq!(place_of(&found, "wt"), (nowhere, false), "another repository");
+    assert!(matches!(head_of(&found, "wt"), Head::Unknown(_)));
+    run_git(&away, &["worktree", "repair"]);
+    let found = repo.look(Some(&found));
+    assert_eq!(
+        (place_of(&found, "wt"), head_of(&found, "wt")),
+        ((&*away, true), &on_a)
+    );
+}
+
+#[test]
+fn sec_06_what_led_back_once_is_read_again_when_it_changes() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "-b", "a", "../wt"]);
+    let id = WorktreeId::parse("wt");
+    let mut before = repo.look(None);
+    while before.places[&id].remembered.dot_git.is_none() {
+        std::thread::sleep(Duration::from_millis(100));
+        before = repo.look(Some(&before));
+    }
+    assert_eq!(
+        repo.look(Some(&before)).places[&id].remembered,
+        before.places[&id].remembered
+    );
+    let other = format!("gitdir: {}\n", repo.main().join(".git").display());
+    std::fs::write(repo.beside("wt/.git"), other).expect("written");
+    assert_eq!(place_of(&repo.look(Some(&before)), "wt"), (Path::new(""), false));
 }

@@ -321,6 +321,10 @@ fn listing(dir: &Path) -> Vec<(PathBuf, std::time::SystemTime)> {
 async fn git_16_clones_and_copies_have_branches_of_their_own() {
     let world = Hearing::Events.world().await;
     let main = uid(&world, &world.main()).await;
+    let linked = world.path("linked");
+    world.git(&["worktree", "add", "-q", "--detach", "../linked"]);
+    shown(&world, &linked, "jane-doe-main-worktree-linked").await;
+    let of_linked = (uid(&world, &linked).await, env_text(&linked));
     world.git(&["clone", "-q", ".", "../clone"]);
     let copied = std::process::Command::new("cp")
         .arg("-a")
@@ -342,8 +346,28 @@ async fn git_16_clones_and_copies_have_branches_of_their_own() {
     uids.sort();
     uids.dedup();
     assert_eq!(uids.len(), 3, "two repositories share a branch");
+
+    // The copy has an entry for the linked worktree too, which leads to the first repository.
+    reconcile(&world, &world.path("copy")).await;
+    reconcile(&world, &world.main()).await;
+    assert_eq!((uid(&world, &linked).await, env_text(&linked)), of_linked);
+    let mut client = world.client().await;
+    let listed = client.list_worktrees(v1::ListWorktreesRequest::default()).await;
+    let worktrees = listed.expect("listed").into_inner().worktrees;
+    let at_linked = worktrees.iter().filter(|w| w.path == linked.to_string_lossy());
+    assert_eq!(at_linked.count(), 1, "two repositories show it");
+    let names = world.service_names().await;
+    let of_worktrees: Vec<_> = names.iter().filter(|name| name.contains("worktree")).collect();
+    assert_eq!(of_worktrees, ["jane-doe-main-worktree-linked"]);
+}
+
+fn env_text(dir: &Path) -> String {
+    fs::read_to_string(dir.join(".env")).expect("it is written")
+}
+
+async fn reconcile(world: &World, dir: &Path) {
     let request = v1::ReconcileRequest {
-        path: bytes(&world.main()),
+        path: bytes(dir),
         wait: true,
     };
     world
@@ -351,5 +375,5 @@ async fn git_16_clones_and_copies_have_branches_of_their_own() {
         .await
         .reconcile(request)
         .await
-        .expect("the first one is as before");
+        .expect("it is as before");
 }
