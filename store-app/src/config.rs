@@ -80,8 +80,8 @@ pub struct SourceArgs {
     /// The worktree whose branch to use [default: the current directory].
     #[arg(long, value_name = "PATH")]
     worktree: Option<PathBuf>,
-    /// How long to wait for lakebased and the branch before looking at `STORE_DB_OAUTH_ENDPOINT`, then at `DATABASE_URL`
-    /// and `PG*`; 0s does not ask [default: 30s; 0s in a deployed app].
+    /// How long to wait for lakebased and the branch; 0s does not ask [default: 30s; 0s in a deployed app]. Only where
+    /// lakebased is away or the repository is not registered count `STORE_DB_OAUTH_ENDPOINT`, then `DATABASE_URL` and `PG*`.
     #[arg(long, value_name = "DURATION", env = "STORE_DAEMON_WAIT", value_parser = parse_duration)]
     daemon_wait: Option<Duration>,
 }

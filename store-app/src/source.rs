@@ -1,5 +1,5 @@
-//! Where the credential comes from: the daemon, else the workspace of a deployed app, else the environment. Decides the
-//! order and nothing more.
+//! Where the credential comes from: the daemon; if that has nothing to do with this worktree the workspace of a deployed
+//! app, else the environment. Decides the order and nothing more.
 
 use crate::config::Source;
 use crate::credential::{Credential, Malformed};
@@ -19,6 +19,9 @@ pub enum NoCredential {
     /// No source has one.
     #[error("cannot find a database: lakebased gave none, and the environment names none")]
     Nowhere(#[source] DaemonError),
+    /// The daemon has this worktree in hand, and no branch for it. What the environment names may be another's.
+    #[error("cannot use the branch of this worktree")]
+    Branch(#[source] DaemonError),
     /// The environment names a database of a workspace in a way that cannot be understood.
     #[error(transparent)]
     Workspace(#[from] Unusable),
@@ -35,6 +38,7 @@ impl NoCredential {
     pub fn fix(&self) -> String {
         match self {
             Self::Nowhere(daemon) => format!("{}, or set DATABASE_URL", daemon.fix()),
+            Self::Branch(daemon) => daemon.fix(),
             Self::Workspace(unusable) => unusable.fix(),
             Self::Refused(_) => {
                 "check the rights of the app's service principal on the Lakebase project".to_owned()
@@ -135,7 +139,8 @@ pub(crate) async fn open(source: Source) -> Result<Feed, NoCredential> {
             info!(?credential, "connected through lakebased");
             return Ok(feed(Some(credential), Giver::Daemon(daemon, updates)));
         }
-        Err(error) => error,
+        Err(error) if error.leaves_the_choice() => error,
+        Err(error) => return Err(NoCredential::Branch(error)),
     };
     if let Some(oauth) = source.oauth {
         let workspace = Workspace::new(oauth)?;

@@ -2,6 +2,7 @@
 
 use crate::control::Control;
 use crate::postgres::Postgres;
+use lakebase_proto::{Reason, status};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -151,6 +152,97 @@ async fn without_a_daemon_the_environment_serves_after_the_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+/// A store in the worktree of a daemon, while the environment names the database of another worktree.
+fn in_anothers_environment(postgres: &Postgres, wait: &str) -> Command {
+    let mut command = program(&["serve", "--daemon-wait", wait], postgres.dir());
+    command.env("DATABASE_URL", postgres.url("shop"));
+    command
+}
+
+async fn assert_untouched(postgres: &Postgres) {
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(postgres.count("shop", tables).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worktree_without_a_branch_is_not_served_from_anothers_database() {
+    let postgres = Postgres::with_shop().await;
+    let control = Control::start(&postgres.dir().join("l.sock"));
+    let full = status(Reason::Blocked, "the project is full", "delete a branch");
+    control.refuse(full);
+    let output = in_anothers_environment(&postgres, "30s").output().expect("runs");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(output.stdout.is_empty());
+    let end = "error: cannot use the branch of this worktree: lakebased says: the project is full\n\
+               hint: delete a branch\n";
+    assert!(said.ends_with(end), "{said}");
+    assert_untouched(&postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_takes_too_long_is_not_replaced_by_anothers_database() {
+    let postgres = Postgres::with_shop().await;
+    let _never_ready = Control::start(&postgres.dir().join("l.sock"));
+    let output = in_anothers_environment(&postgres, "300ms")
+        .output()
+        .expect("runs");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("hint: `lakebase why`"), "{said}");
+    assert!(!said.contains("`lakebase up`"), "{said}");
+    assert_untouched(&postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_daemon_has_no_worktree_the_environment_serves() {
+    let postgres = Postgres::with_shop().await;
+    let control = Control::start(&postgres.dir().join("l.sock"));
+    control.refuse(status(Reason::NotRegistered, "not registered", ""));
+    let (running, url) = Running::start(in_anothers_environment(&postgres, "30s"));
+    assert_eq!(status_of(&format!("{url}/api/products/1")).await, 200);
+    assert_eq!(running.terminate().0, Some(0));
+}
+
+/// A store that starts, and what it says, line by line.
+fn starting(mut command: Command) -> (Running, impl FnMut(&str) -> String) {
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let until = move |part: &str| {
+        let mut lines = lines.by_ref().map(|line| line.expect("text"));
+        let found = lines.find(|line| line.contains(part));
+        found.unwrap_or_else(|| panic!("it ended without saying {part}"))
+    };
+    (Running(child), until)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_waits_says_each_thing_that_it_waits_for() {
+    let postgres = Postgres::with_shop().await;
+    let (_running, mut until) = starting(program(&["--daemon-wait", "30s"], postgres.dir()));
+    until("it is not running");
+    let control = Control::start(&postgres.dir().join("l.sock"));
+    for why in ["no room yet", "no compute yet"] {
+        control.refuse(status(Reason::NotReady, why, ""));
+        until(&format!("still waiting: lakebased says: {why}"));
+    }
+    control.publish(postgres.credential("shop"));
+    until("the database is ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_came_late_is_not_said_to_be_away() {
+    let postgres = Postgres::with_shop().await;
+    let (_running, mut until) = starting(in_anothers_environment(&postgres, "3s"));
+    until("it is not running");
+    let _never_ready = Control::start(&postgres.dir().join("l.sock"));
+    let told = until("error: ");
+    assert!(told.contains("no branch ready"), "{told}");
+    until("hint: `lakebase why`");
+    assert_untouched(&postgres).await;
+}
+
 async fn the_log_tells_of_a_defect_what_the_caller_is_not_told() {
     let postgres = Postgres::with_shop().await;
     let mut command = program(&["serve", "--daemon-wait", "0s"], postgres.dir());
