@@ -57,7 +57,7 @@ pub struct ServeArgs {
     #[arg(long, hide = true, env = APP_PORT)]
     app_port: Option<u16>,
     /// How long a connection to the database is used before another one takes its place.
-    #[arg(long, value_name = "DURATION", env = "STORE_DB_CONNECTION_LIFE", default_value = "30m", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", env = "STORE_DB_CONNECTION_LIFE", default_value = "30m", value_parser = parse_life)]
     connection_life: Duration,
     #[command(flatten)]
     source: SourceArgs,
@@ -281,6 +281,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_life(text: &str) -> Result<Duration, String> {
+    let life = parse_duration(text)?;
+    if life.is_zero() {
+        return Err("a connection must live longer than that; 30m is usual".to_owned());
+    }
+    Ok(life)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,6 +378,13 @@ mod tests {
         ] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_connection_lives() {
+        assert_eq!(parse_life("1ms"), Ok(Duration::from_millis(1)));
+        assert!(parse_life("0s").is_err_and(|why| why.contains("longer")));
+        assert!(parse_life("30").is_err());
     }
 
     #[test]

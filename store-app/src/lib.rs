@@ -49,7 +49,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use user::People;
 
 /// How long the end may take: first for requests in flight, then for connections.
@@ -151,7 +151,13 @@ fn app(database: Database, people: People) -> Router {
         .layer(CatchPanicLayer::custom(|_| Error::Internal(None).into_response()))
         .layer(middleware::from_fn(error::in_time_and_named))
         .layer(CompressionLayer::new())
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_response(log_answer)
+                // Whoever failed has said why.
+                .on_failure(()),
+        )
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(Extension(people))
@@ -164,6 +170,16 @@ fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
         .get::<RequestId>()
         .and_then(|id| id.header_value().to_str().ok());
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), request_id)
+}
+
+/// So that the id in an error document finds something. What was asked for is in the span, without its query.
+fn log_answer<B>(response: &axum::http::Response<B>, took: Duration, _: &tracing::Span) {
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        info!(status = status.as_u16(), ?took, "answered");
+    } else {
+        debug!(status = status.as_u16(), ?took, "answered");
+    }
 }
 
 /// Answers requests until `stop`; then those in flight, for as long as [`DRAIN`].

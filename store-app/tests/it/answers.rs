@@ -156,6 +156,7 @@ async fn check_errors(store: &Store) {
         assert_eq!(
             document.as_object().map(serde_json::Map::len),
             Some(3),
+        assert_eq!(response.headers()["cache-control"], "no-store", "{path}");
             "{document}"
         );
     }
@@ -171,6 +172,8 @@ async fn check_errors(store: &Store) {
         (&document["code"], &document["request_id"]),
         (&json!("method_not_allowed"), &json!("mine"))
     );
+    assert_eq!(answer.headers()["allow"], "GET,HEAD");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,7 @@ fn wrong_arguments_are_refused() {
         ["--daemon-wait", "30"],
         ["--addr", "nowhere"],
         ["--port", "99999"],
+        ["--connection-life", "0s"],
     ] {
         let output = program(&args, dir.path()).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
@@ -151,7 +152,6 @@ async fn without_a_daemon_the_environment_serves_after_the_wait() {
     assert!(!log.contains(crate::postgres::JANE), "{log}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 /// A store in the worktree of a daemon, while the environment names the database of another worktree.
 fn in_anothers_environment(postgres: &Postgres, wait: &str) -> Command {
     let mut command = program(&["serve", "--daemon-wait", wait], postgres.dir());
@@ -243,6 +243,7 @@ async fn a_daemon_that_came_late_is_not_said_to_be_away() {
     assert_untouched(&postgres).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_tells_of_a_defect_what_the_caller_is_not_told() {
     let postgres = Postgres::with_shop().await;
     let mut command = program(&["serve", "--daemon-wait", "0s"], postgres.dir());
@@ -261,6 +262,41 @@ async fn the_log_tells_of_a_defect_what_the_caller_is_not_told() {
     assert_eq!(code, Some(0), "{log}");
     let line = log.lines().find(|line| line.contains("find-me")).expect("a line");
     assert!(line.contains("ERROR") && line.contains("inventory"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_every_refused_request_is_in_the_log() {
+    let postgres = Postgres::with_shop().await;
+    let mut command = program(&["serve", "--daemon-wait", "0s"], postgres.dir());
+    command.env("DATABASE_URL", postgres.url("shop"));
+    let (running, url) = Running::start(command);
+    for (method, path, status) in [
+        ("GET", "/api/health/live", 200),
+        ("GET", "/api/products/99?token=hidden", 404),
+        ("GET", "/no-such-page", 404),
+        ("POST", "/api/products", 405),
+        ("GET", "/api/products?limit=hidden", 422),
+    ] {
+        let method = method.parse().expect("a method");
+        let request = reqwest::Client::new().request(method, format!("{url}{path}"));
+        let request = request.header("x-request-id", format!("id-{status}"));
+        assert_eq!(
+            request.send().await.expect("an answer").status(),
+            status,
+            "{path}"
+        );
+    }
+    let (_, log) = running.terminate();
+    for (id, parts) in [
+        ("id-404", ["GET", "\"/api/products/99\"", "status=404"]),
+        ("id-404", ["GET", "\"/no-such-page\"", "status=404"]),
+        ("id-405", ["POST", "\"/api/products\"", "status=405"]),
+        ("id-422", ["GET", "\"/api/products\"", "status=422"]),
+    ] {
+        let is_it = |line: &str| line.contains(id) && parts.iter().all(|part| line.contains(part));
+        assert!(log.lines().any(is_it), "{id} {parts:?} not in {log}");
+    }
+    assert!(!log.contains("hidden") && !log.contains("id-200"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
