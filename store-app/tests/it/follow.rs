@@ -63,11 +63,12 @@ async fn assert_no_failure(hammer: Hammer) -> Vec<Vec<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_branch_of_the_credential_is_told() {
-    let Scene { store, .. } = scene().await;
+    let Scene { postgres, store, .. } = scene().await;
     assert_eq!(
         store.ok("/api/branch").await,
         json!({
             "name": "jane-shop",
+            "uid": postgres.credential("shop").branch.expect("named").uid,
             "source": "production",
             "expires_at": "2030-03-17T17:46:40Z",
             "ownership": "owned",
