@@ -124,18 +124,24 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Returns the first credential and the stream of later ones, trying again for as long as `wait`.
-    pub(crate) async fn first(&self, wait: Duration) -> Result<(Credential, Updates), DaemonError> {
+    /// Returns the first credential and the stream of later ones, trying again for as long as `wait`. What is waited for
+    /// becomes the `trouble`.
+    pub(crate) async fn first(
+        &self,
+        wait: Duration,
+        trouble: &watch::Sender<Option<String>>,
+    ) -> Result<(Credential, Updates), DaemonError> {
         info!(worktree = %self.worktree.display(), socket = %self.socket.display(), "waiting up to {wait:?} for lakebased and the branch");
         let deadline = Instant::now() + wait;
         let mut last = DaemonError::TimedOut(self.worktree.clone());
+        trouble.send_replace(Some("waiting for lakebased and the branch".to_owned()));
         let mut pause = FIRST_PAUSE;
         loop {
             match timeout_at(deadline, self.attempt(&mut last)).await {
                 Err(_) => return Err(last),
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(error)) if !error.may_pass() => return Err(error),
-                Ok(Err(error)) => last = noted(error, &last),
+                Ok(Err(error)) => last = noted(error, &last, trouble),
             }
             if timeout_at(deadline, sleep(pause)).await.is_err() {
                 return Err(last);
@@ -243,9 +249,11 @@ fn publish(message: v1::Credential, credentials: &watch::Sender<Option<Arc<Crede
 }
 
 /// Says what is being waited for, once for each new reason.
-fn noted(error: DaemonError, last: &DaemonError) -> DaemonError {
-    if error.to_string() != last.to_string() {
-        info!("still waiting: {error}");
+fn noted(error: DaemonError, last: &DaemonError, trouble: &watch::Sender<Option<String>>) -> DaemonError {
+    let why = error.to_string();
+    if why != last.to_string() {
+        info!("still waiting: {why}");
+        trouble.send_replace(Some(format!("still waiting: {why}")));
     }
     error
 }

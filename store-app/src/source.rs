@@ -60,7 +60,7 @@ pub(crate) struct News {
 }
 
 /// The source's side of [`News`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Desk {
     pub(crate) credentials: watch::Sender<Option<Arc<Credential>>>,
     pub(crate) trouble: watch::Sender<Option<String>>,
@@ -68,11 +68,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    fn new(first: Option<Credential>) -> Self {
-        Self {
-            credentials: watch::Sender::new(first.map(Arc::new)),
-            trouble: watch::Sender::new(None),
-            refused: Arc::default(),
+    /// Returns the newest credential, once there is one and whenever it changes.
+    pub(crate) fn news(&self) -> News {
+        News {
+            credentials: self.credentials.subscribe(),
+            trouble: self.trouble.subscribe(),
+            refused: Arc::clone(&self.refused),
         }
     }
 }
@@ -92,15 +93,6 @@ enum Giver {
 }
 
 impl Feed {
-    /// Returns the newest credential, now and whenever it changes.
-    pub(crate) fn news(&self) -> News {
-        News {
-            credentials: self.desk.credentials.subscribe(),
-            trouble: self.desk.trouble.subscribe(),
-            refused: Arc::clone(&self.desk.refused),
-        }
-    }
-
     /// Returns a credential for one use.
     ///
     /// # Errors
@@ -133,11 +125,13 @@ impl Feed {
 ///
 /// # Errors
 /// [`NoCredential`] when no source has one.
-pub(crate) async fn open(source: Source) -> Result<Feed, NoCredential> {
-    let unanswered = match ask_daemon(source.socket, source.worktree, source.daemon_wait).await {
+pub(crate) async fn open(source: Source, desk: Desk) -> Result<Feed, NoCredential> {
+    let asked = ask_daemon(source.socket, source.worktree, source.daemon_wait, &desk.trouble).await;
+    desk.trouble.send_replace(None);
+    let unanswered = match asked {
         Ok((credential, daemon, updates)) => {
             info!(?credential, "connected through lakebased");
-            return Ok(feed(Some(credential), Giver::Daemon(daemon, updates)));
+            return Ok(feed(desk, Some(credential), Giver::Daemon(daemon, updates)));
         }
         Err(error) if error.leaves_the_choice() => error,
         Err(error) => return Err(NoCredential::Branch(error)),
@@ -145,19 +139,20 @@ pub(crate) async fn open(source: Source) -> Result<Feed, NoCredential> {
     if let Some(oauth) = source.oauth {
         let workspace = Workspace::new(oauth)?;
         info!(?workspace, "signing in to the workspace");
-        return Ok(feed(None, Giver::Workspace(workspace)));
+        return Ok(feed(desk, None, Giver::Workspace(workspace)));
     }
     info!(error = %unanswered, "looking at the environment instead");
     let found = Credential::from_environment(&source.environment).map_err(NoCredential::Environment)?;
     let credential = found.ok_or(NoCredential::Nowhere(unanswered))?;
     info!(?credential, "found in the environment");
-    Ok(feed(Some(credential), Giver::Environment))
+    Ok(feed(desk, Some(credential), Giver::Environment))
 }
 
 async fn ask_daemon(
     socket: Result<PathBuf, SocketPathError>,
     worktree: PathBuf,
     wait: Duration,
+    trouble: &watch::Sender<Option<String>>,
 ) -> Result<(Credential, Daemon, Updates), DaemonError> {
     if wait.is_zero() {
         return Err(DaemonError::NotAsked);
@@ -166,13 +161,13 @@ async fn ask_daemon(
         socket: socket.map_err(DaemonError::NoSocket)?,
         worktree,
     };
-    let (credential, updates) = daemon.first(wait).await?;
+    let (credential, updates) = daemon.first(wait, trouble).await?;
     Ok((credential, daemon, updates))
 }
 
-fn feed(first: Option<Credential>, giver: Giver) -> Feed {
-    Feed {
-        desk: Desk::new(first),
-        giver,
+fn feed(desk: Desk, first: Option<Credential>, giver: Giver) -> Feed {
+    if let Some(first) = first {
+        desk.credentials.send_replace(Some(Arc::new(first)));
     }
+    Feed { desk, giver }
 }

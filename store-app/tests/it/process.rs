@@ -91,7 +91,6 @@ fn without_any_source_it_says_what_to_do() {
         .output()
         .expect("runs");
     assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
     let said = stderr(&output);
     for part in [
         "waiting up to 200ms for lakebased",
@@ -173,7 +172,6 @@ async fn a_worktree_without_a_branch_is_not_served_from_anothers_database() {
     let output = in_anothers_environment(&postgres, "30s").output().expect("runs");
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(output.stdout.is_empty());
     let end = "error: cannot use the branch of this worktree: lakebased says: the project is full\n\
                hint: delete a branch\n";
     assert!(said.ends_with(end), "{said}");
