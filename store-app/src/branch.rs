@@ -16,6 +16,8 @@ use utoipa_axum::routes;
 struct BranchInfo {
     /// The name in its project.
     name: Option<String>,
+    /// Tells it from one that bore the same name before: a branch that was reset has another one.
+    uid: Option<String>,
     /// The branch it was forked from.
     source: Option<String>,
     /// When the service deletes it unless its lease is renewed; `null`: never, or nobody knows.
@@ -35,6 +37,9 @@ impl BranchInfo {
         let branch = credential.branch.as_ref();
         Self {
             name: branch.map(|branch| branch.name.clone()),
+            uid: branch
+                .map(|branch| branch.uid.clone())
+                .filter(|uid| !uid.is_empty()),
             source: branch.and_then(|branch| branch.source.clone()),
             expires_at: branch.and_then(|branch| branch.expires_at),
             ownership: branch.map_or(Ownership::None, |branch| branch.ownership),

@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// How many products a list has at most, and if nobody says.
+/// How many things a list has at most, and if nobody says.
 const LIMIT: i64 = 100;
 
 /// A heading in the shop.
@@ -82,6 +82,17 @@ struct ProductFilter {
     offset: Option<i64>,
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct CategoryFilter {
+    /// At most so many.
+    #[param(minimum = 1, maximum = 100, default = 100)]
+    limit: Option<i64>,
+    /// Not the first so many.
+    #[param(minimum = 0, default = 0)]
+    offset: Option<i64>,
+}
+
 /// A part of a list.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Slice {
@@ -95,18 +106,16 @@ impl Slice {
         limit: LIMIT,
         offset: 0,
     };
-}
 
-impl ProductFilter {
-    fn slice(&self) -> Result<Slice, Error> {
-        let (limit, offset) = (self.limit.unwrap_or(LIMIT), self.offset.unwrap_or(0));
+    fn new(limit: Option<i64>, offset: Option<i64>) -> Result<Self, Error> {
+        let (limit, offset) = (limit.unwrap_or(LIMIT), offset.unwrap_or(0));
         if !(1..=LIMIT).contains(&limit) {
             return Err(Error::Invalid(format!("limit must be from 1 to {LIMIT}")));
         }
         if offset < 0 {
             return Err(Error::Invalid("offset must not be negative".to_owned()));
         }
-        Ok(Slice { limit, offset })
+        Ok(Self { limit, offset })
     }
 }
 
@@ -119,17 +128,22 @@ pub(crate) fn router() -> OpenApiRouter<Database> {
         .routes(routes!(product_by_id))
 }
 
-/// All categories.
+/// The categories.
 #[utoipa::path(
     get,
     path = "/categories",
     operation_id = "list_categories",
     tag = "catalogue",
-    responses((status = 200, description = "In the order of their ids", body = [Category]), Away),
+    params(CategoryFilter),
+    responses((status = 200, description = "In the order of their ids", body = [Category]), Refused, Away),
 )]
-async fn list_categories(State(database): State<Database>) -> Result<Json<Vec<Category>>, Error> {
+async fn list_categories(
+    State(database): State<Database>,
+    Query(filter): Query<CategoryFilter>,
+) -> Result<Json<Vec<Category>>, Error> {
+    let slice = Slice::new(filter.limit, filter.offset)?;
     let (mut connection, _) = database.acquire().await?;
-    Ok(Json(fetch_categories(&mut connection).await?))
+    Ok(Json(fetch_categories(&mut connection, slice).await?))
 }
 
 /// One category.
@@ -164,7 +178,7 @@ async fn list_products(
     State(database): State<Database>,
     Query(filter): Query<ProductFilter>,
 ) -> Result<Json<Vec<Product>>, Error> {
-    let slice = filter.slice()?;
+    let slice = Slice::new(filter.limit, filter.offset)?;
     let (mut connection, _) = database.acquire().await?;
     Ok(Json(
         fetch_products(&mut connection, filter.category_id, slice).await?,
@@ -190,11 +204,16 @@ async fn product_by_id(
     found.map(Json).ok_or(Error::Absent { what, id })
 }
 
-/// Returns all categories.
-pub(crate) async fn fetch_categories(connection: &mut PgConnection) -> sqlx::Result<Vec<Category>> {
+/// Returns the categories.
+pub(crate) async fn fetch_categories(
+    connection: &mut PgConnection,
+    slice: Slice,
+) -> sqlx::Result<Vec<Category>> {
     query_as!(
         Category,
-        "SELECT id, name, description, created_at FROM categories ORDER BY id"
+        "SELECT id, name, description, created_at FROM categories ORDER BY id LIMIT $1 OFFSET $2",
+        slice.limit,
+        slice.offset
     )
     .fetch_all(connection)
     .await

@@ -57,7 +57,7 @@ pub struct ServeArgs {
     #[arg(long, hide = true, env = APP_PORT)]
     app_port: Option<u16>,
     /// How long a connection to the database is used before another one takes its place.
-    #[arg(long, value_name = "DURATION", env = "STORE_DB_CONNECTION_LIFE", default_value = "30m", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", env = "STORE_DB_CONNECTION_LIFE", default_value = "30m", value_parser = parse_life)]
     connection_life: Duration,
     #[command(flatten)]
     source: SourceArgs,
@@ -80,8 +80,8 @@ pub struct SourceArgs {
     /// The worktree whose branch to use [default: the current directory].
     #[arg(long, value_name = "PATH")]
     worktree: Option<PathBuf>,
-    /// How long to wait for lakebased and the branch before looking at `STORE_DB_OAUTH_ENDPOINT`, then at `DATABASE_URL`
-    /// and `PG*`; 0s does not ask [default: 30s; 0s in a deployed app].
+    /// How long to wait for lakebased and the branch; 0s does not ask [default: 30s; 0s in a deployed app]. Only where
+    /// lakebased is away or the repository is not registered count `STORE_DB_OAUTH_ENDPOINT`, then `DATABASE_URL` and `PG*`.
     #[arg(long, value_name = "DURATION", env = "STORE_DAEMON_WAIT", value_parser = parse_duration)]
     daemon_wait: Option<Duration>,
 }
@@ -281,6 +281,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_life(text: &str) -> Result<Duration, String> {
+    let life = parse_duration(text)?;
+    if life.is_zero() {
+        return Err("a connection must live longer than that; 30m is usual".to_owned());
+    }
+    Ok(life)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,6 +378,13 @@ mod tests {
         ] {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_connection_lives() {
+        assert_eq!(parse_life("1ms"), Ok(Duration::from_millis(1)));
+        assert!(parse_life("0s").is_err_and(|why| why.contains("longer")));
+        assert!(parse_life("30").is_err());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! pools and SQL, and starts no daemon.
 
 use crate::credential::{Credential, Malformed};
-use lakebase_proto::v1::{self, WatchCredentialRequest};
-use lakebase_proto::{ConnectError, Reason, SocketPathError, connect, fix_of, reason_of};
+use lakebase_proto::v1::{self, GetCredentialRequest, WatchCredentialRequest};
+use lakebase_proto::{Client, ConnectError, Reason, SocketPathError, connect, fix_of, reason_of};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,13 +43,8 @@ pub enum DaemonError {
     #[error("cannot use what lakebased said")]
     Malformed(#[from] Malformed),
     /// It kept silent: the branch is not ready yet.
-    #[error("lakebased has no ready branch for `{worktree}` after {waited:?}")]
-    TimedOut {
-        /// For which worktree it was asked.
-        worktree: PathBuf,
-        /// How long.
-        waited: Duration,
-    },
+    #[error("lakebased has no branch ready for `{}` in time", .0.display())]
+    TimedOut(PathBuf),
 }
 
 impl From<Status> for DaemonError {
@@ -61,25 +56,40 @@ impl From<Status> for DaemonError {
 impl DaemonError {
     /// Returns what a person should try.
     pub fn fix(&self) -> String {
-        match self {
+        let told = match self {
             Self::Refused(status) => fix_of(status),
-            Self::NotAsked
-            | Self::NoSocket(_)
-            | Self::Connect(_)
-            | Self::Ended
-            | Self::Malformed(_)
-            | Self::TimedOut { .. } => None,
+            _ => None,
+        };
+        told.unwrap_or_else(|| self.own_fix().to_owned())
+    }
+
+    fn own_fix(&self) -> &'static str {
+        if self.leaves_the_choice() {
+            return "start the daemon with `lakebase up` and register this repository with `lakebase init`";
         }
-        .unwrap_or_else(|| {
-            "start the daemon with `lakebase up` and register this repository with `lakebase init`".to_owned()
-        })
+        match self {
+            Self::Refused(status) if reason_of(status) == Some(Reason::NotARepository) => {
+                "run it in a worktree, or with `--daemon-wait 0s` to take what the environment names"
+            }
+            _ => "`lakebase why` tells what hinders the branch, `lakebase doctor` what hinders the daemon",
+        }
+    }
+
+    /// Returns whether another database may serve: nobody has a branch for this worktree. A daemon that has one, or could
+    /// not look, has the last word: what the environment names may be the branch of the worktree that it was set in.
+    pub(crate) fn leaves_the_choice(&self) -> bool {
+        match self {
+            Self::NotAsked | Self::NoSocket(_) | Self::Connect(ConnectError::NotRunning(_)) => true,
+            Self::Refused(status) => reason_of(status) == Some(Reason::NotRegistered),
+            Self::Connect(_) | Self::Ended | Self::Malformed(_) | Self::TimedOut(_) => false,
+        }
     }
 
     /// Returns whether waiting can help; otherwise a person must do something first.
     fn may_pass(&self) -> bool {
         match self {
             Self::NotAsked | Self::NoSocket(_) | Self::Connect(ConnectError::ForeignServer { .. }) => false,
-            Self::Connect(_) | Self::Ended | Self::Malformed(_) | Self::TimedOut { .. } => true,
+            Self::Connect(_) | Self::Ended | Self::Malformed(_) | Self::TimedOut(_) => true,
             Self::Refused(status) => match reason_of(status) {
                 // A worktree that was added this instant is seen by the daemon in the next.
                 Some(
@@ -114,21 +124,24 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Returns the first credential and the stream of later ones, trying again for as long as `wait`.
-    pub(crate) async fn first(&self, wait: Duration) -> Result<(Credential, Updates), DaemonError> {
-        info!(worktree = %self.worktree.display(), socket = %self.socket.display(), "waiting up to {wait:?} for lakebased");
+    /// Returns the first credential and the stream of later ones, trying again for as long as `wait`. What is waited for
+    /// becomes the `trouble`.
+    pub(crate) async fn first(
+        &self,
+        wait: Duration,
+        trouble: &watch::Sender<Option<String>>,
+    ) -> Result<(Credential, Updates), DaemonError> {
+        info!(worktree = %self.worktree.display(), socket = %self.socket.display(), "waiting up to {wait:?} for lakebased and the branch");
         let deadline = Instant::now() + wait;
-        let mut last = DaemonError::TimedOut {
-            worktree: self.worktree.clone(),
-            waited: wait,
-        };
+        let mut last = DaemonError::TimedOut(self.worktree.clone());
+        trouble.send_replace(Some("waiting for lakebased and the branch".to_owned()));
         let mut pause = FIRST_PAUSE;
         loop {
-            match timeout_at(deadline, self.attempt()).await {
+            match timeout_at(deadline, self.attempt(&mut last)).await {
                 Err(_) => return Err(last),
                 Ok(Ok(found)) => return Ok(found),
                 Ok(Err(error)) if !error.may_pass() => return Err(error),
-                Ok(Err(error)) => last = noted(error, &last),
+                Ok(Err(error)) => last = noted(error, &last, trouble),
             }
             if timeout_at(deadline, sleep(pause)).await.is_err() {
                 return Err(last);
@@ -137,17 +150,38 @@ impl Daemon {
         }
     }
 
-    async fn attempt(&self) -> Result<(Credential, Updates), DaemonError> {
-        let mut updates = self.subscribe().await?;
+    /// Asks once. `last` is why the attempt before this one failed.
+    async fn attempt(&self, last: &mut DaemonError) -> Result<(Credential, Updates), DaemonError> {
+        let mut client = self.reach().await?;
+        // Whoever is there now is no longer away.
+        if let DaemonError::Connect(_) = last {
+            *last = DaemonError::TimedOut(self.worktree.clone());
+        }
+        // A stream is silent until there is a branch; this call says what keeps it.
+        let (path, rotate) = (self.path(), false);
+        client
+            .get_credential(GetCredentialRequest { path, rotate })
+            .await?;
+        let mut updates = self.subscribe(client).await?;
         let message = updates.message().await?.ok_or(DaemonError::Ended)?;
         Ok((message.try_into()?, updates))
     }
 
-    async fn subscribe(&self) -> Result<Updates, DaemonError> {
-        let mut client = connect(&self.socket, CONNECT_PATIENCE).await?;
-        let path = self.worktree.as_os_str().as_bytes().to_vec();
-        let request = WatchCredentialRequest { path };
+    async fn reach(&self) -> Result<Client, DaemonError> {
+        Ok(connect(&self.socket, CONNECT_PATIENCE).await?)
+    }
+
+    async fn subscribe(&self, mut client: Client) -> Result<Updates, DaemonError> {
+        let request = WatchCredentialRequest { path: self.path() };
         Ok(client.watch_credential(request).await?.into_inner())
+    }
+
+    async fn resubscribe(&self) -> Result<Updates, DaemonError> {
+        self.subscribe(self.reach().await?).await
+    }
+
+    fn path(&self) -> Vec<u8> {
+        self.worktree.as_os_str().as_bytes().to_vec()
     }
 
     /// Publishes each credential until `stop`. When the daemon goes away, the last one stands, and it is looked for again.
@@ -168,7 +202,7 @@ impl Daemon {
         loop {
             let updates = match stream.take() {
                 Some(updates) => Ok(updates),
-                None => self.subscribe().await,
+                None => self.resubscribe().await,
             };
             let (relayed, error) = match updates {
                 Ok(updates) => relay(updates, credentials).await,
@@ -215,9 +249,11 @@ fn publish(message: v1::Credential, credentials: &watch::Sender<Option<Arc<Crede
 }
 
 /// Says what is being waited for, once for each new reason.
-fn noted(error: DaemonError, last: &DaemonError) -> DaemonError {
-    if error.to_string() != last.to_string() {
-        info!("still waiting: {error}");
+fn noted(error: DaemonError, last: &DaemonError, trouble: &watch::Sender<Option<String>>) -> DaemonError {
+    let why = error.to_string();
+    if why != last.to_string() {
+        info!("still waiting: {why}");
+        trouble.send_replace(Some(format!("still waiting: {why}")));
     }
     error
 }
@@ -256,9 +292,50 @@ mod tests {
     }
 
     #[test]
+    fn another_database_may_serve_only_where_the_daemon_has_none_to_give() {
+        let refused = |reason| DaemonError::from(status(reason, "no", ""));
+        let no_answer = ConnectError::TimedOut {
+            socket: "/s".into(),
+            waited: CONNECT_PATIENCE,
+        };
+        let foreign = ConnectError::ForeignServer {
+            socket: "/s".into(),
+            uid: 7,
+        };
+        for choice in [
+            DaemonError::NotAsked,
+            DaemonError::NoSocket(SocketPathError::NoHome),
+            ConnectError::NotRunning("/s".into()).into(),
+            refused(Reason::NotRegistered),
+        ] {
+            assert!(choice.leaves_the_choice(), "{choice:?}");
+        }
+        for none in [
+            no_answer.into(),
+            foreign.into(),
+            DaemonError::TimedOut("/w".into()),
+            DaemonError::Ended,
+            refused(Reason::Blocked),
+            refused(Reason::NotReady),
+            refused(Reason::NotConfigured),
+            refused(Reason::NotARepository),
+            refused(Reason::NotAWorktree),
+            refused(Reason::ShuttingDown),
+            Status::unimplemented("x").into(),
+        ] {
+            assert!(!none.leaves_the_choice(), "{none:?}");
+        }
+    }
+
+    #[test]
     fn the_fix_is_the_daemons_own_if_it_named_one() {
         let named = DaemonError::from(status(Reason::Blocked, "no", "free some space"));
         assert_eq!(named.fix(), "free some space");
-        assert!(DaemonError::Ended.fix().contains("lakebase up"));
+        assert!(DaemonError::NotAsked.fix().contains("`lakebase up`"));
+        assert!(
+            DaemonError::TimedOut("/w".into())
+                .fix()
+                .contains("`lakebase why`")
+        );
     }
 }

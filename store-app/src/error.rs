@@ -206,11 +206,12 @@ pub(crate) async fn in_time_and_named(request: Request, next: Next) -> Response 
         message,
         request_id: request_id.unwrap_or_default().to_owned(),
     };
-    let (mut parts, body) = (response.status(), Json(document)).into_response().into_parts();
-    if let Some(pause) = response.headers_mut().remove(header::RETRY_AFTER) {
-        parts.headers.insert(header::RETRY_AFTER, pause);
-    }
-    Response::from_parts(parts, body)
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut response = (status, headers, Json(document)).into_response();
+    // What fails now may work in a moment.
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(header::CACHE_CONTROL, no_store);
+    response
 }
 
 /// Returns an error and its causes in one line.

@@ -2,9 +2,9 @@
 //!
 //! | task | eats | emits | ends when |
 //! |---|---|---|---|
-//! | `source` follower | the daemon's `WatchCredential`, or the workspace's answers | the newest credential, and what is wrong | stop |
+//! | `source` follower | the daemon's `WatchCredential`, or the workspace's answers | the newest credential, and what is wrong | stop, or there is none |
 //! | `db` keeper | the newest credential | the pool in use, migrated | the server has drained |
-//! | server | requests | answers from the pool in use | stop, and the last answer is given |
+//! | server | requests | answers from the pool in use | stop or no credential, and the last answer is given |
 //!
 //! Invariants: no answer comes from another branch than the newest one that is ready; a daemon that goes away changes
 //! nothing, and a workspace that goes away nothing before the last password ends; a password or token is in no log, no answer
@@ -37,6 +37,7 @@ use axum::response::IntoResponse;
 use axum::{Extension, Router};
 use config::{Serve, Source};
 use error::Error;
+use source::Desk;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -49,7 +50,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
 use tower_http::trace::TraceLayer;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use user::People;
 
 /// How long the end may take: first for requests in flight, then for connections.
@@ -85,10 +86,10 @@ impl RunError {
 }
 
 /// Serves the store until `stop`. Calls `announce` with the address as soon as it answers there; readiness follows when
-/// the branch is migrated.
+/// there is a credential and the branch is migrated.
 ///
 /// # Errors
-/// [`RunError`] when there is no credential or no address.
+/// [`RunError`] when there is no address, or no credential after the wait for one.
 pub async fn serve(
     config: Serve,
     announce: impl FnOnce(SocketAddr),
@@ -100,21 +101,32 @@ pub async fn serve(
     };
     let listener = TcpListener::bind(config.addr).await.map_err(listen)?;
     let addr = listener.local_addr().map_err(listen)?;
-    let Some(feed) = stop.run_until_cancelled(source::open(config.source)).await else {
-        return Ok(());
-    };
-    let feed = feed?;
-    let (database, keeper) = db::open(feed.news(), config.connection_life);
-    let (tasks, drained) = (TaskTracker::new(), CancellationToken::new());
-    tasks.spawn(feed.run(stop.clone()));
+    let desk = Desk::default();
+    let (database, keeper) = db::open(desk.news(), config.connection_life);
+    let (tasks, ending, drained) = (TaskTracker::new(), stop.child_token(), CancellationToken::new());
+    let following = tasks.spawn(follow(config.source, desk, ending.clone()));
     tasks.spawn(keeper.run(drained.clone()));
     announce(addr);
     info!(%addr, "listening");
-    answer(listener, app(database, People::of(config.people)), &stop).await;
+    answer(listener, app(database, People::of(config.people)), &ending).await;
+    ending.cancel();
     drained.cancel();
     tasks.close();
     if timeout(DRAIN, tasks.wait()).await.is_err() {
         warn!("ending with connections still busy");
+    }
+    Ok(following.await.unwrap_or(Ok(()))?)
+}
+
+/// Keeps the credential up to date until `ending`. When none can be had, there is nothing to serve.
+async fn follow(source: Source, desk: Desk, ending: CancellationToken) -> Result<(), NoCredential> {
+    match ending.run_until_cancelled(source::open(source, desk)).await {
+        None => {}
+        Some(Ok(feed)) => feed.run(ending).await,
+        Some(Err(error)) => {
+            ending.cancel();
+            return Err(error);
+        }
     }
     Ok(())
 }
@@ -134,7 +146,7 @@ pub async fn migrate(
             Some(directory) => db::migrations_in(directory).await?,
             None => migrations(),
         };
-        let feed = source::open(source).await?;
+        let feed = source::open(source, Desk::default()).await?;
         let credential = feed.once().await?;
         db::migrate(&credential, &migrations).await?;
         info!("the database is up to date");
@@ -151,7 +163,13 @@ fn app(database: Database, people: People) -> Router {
         .layer(CatchPanicLayer::custom(|_| Error::Internal(None).into_response()))
         .layer(middleware::from_fn(error::in_time_and_named))
         .layer(CompressionLayer::new())
-        .layer(TraceLayer::new_for_http().make_span_with(span))
+        .layer(
+            TraceLayer::new_for_http()
+                .make_span_with(span)
+                .on_response(log_answer)
+                // Whoever failed has said why.
+                .on_failure(()),
+        )
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(Extension(people))
@@ -164,6 +182,16 @@ fn span<B>(request: &axum::http::Request<B>) -> tracing::Span {
         .get::<RequestId>()
         .and_then(|id| id.header_value().to_str().ok());
     tracing::info_span!("request", method = %request.method(), path = request.uri().path(), request_id)
+}
+
+/// So that the id in an error document finds something. What was asked for is in the span, without its query.
+fn log_answer<B>(response: &axum::http::Response<B>, took: Duration, _: &tracing::Span) {
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        info!(status = status.as_u16(), ?took, "answered");
+    } else {
+        debug!(status = status.as_u16(), ?took, "answered");
+    }
 }
 
 /// Answers requests until `stop`; then those in flight, for as long as [`DRAIN`].

@@ -7,7 +7,7 @@ use crate::credential::{Branch, Credential, Ownership};
 use crate::db::Database;
 use crate::error::Error;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use std::fmt::{self, Display};
 
@@ -15,6 +15,8 @@ const STYLE: &str = include_str!("page.css");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Fewer than this, and the card says so.
 const FEW: i32 = 100;
+/// After how many seconds a browser asks again while the shop is closed: there is no script that could.
+const LOOK_AGAIN: &str = "3";
 
 /// Answers with the page.
 pub(crate) async fn page(State(database): State<Database>) -> Response {
@@ -33,14 +35,20 @@ pub(crate) async fn page(State(database): State<Database>) -> Response {
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (status, headers, Html(html)).into_response()
+    let mut response = (status, headers, Html(html)).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response
+            .headers_mut()
+            .insert(header::REFRESH, HeaderValue::from_static(LOOK_AGAIN));
+    }
+    response
 }
 
 type Shop = (std::sync::Arc<Credential>, Vec<Category>, Vec<Product>);
 
 async fn fetch_shop(database: &Database) -> Result<Shop, Error> {
     let (mut connection, credential) = database.acquire().await?;
-    let categories = fetch_categories(&mut connection).await?;
+    let categories = fetch_categories(&mut connection, Slice::FIRST).await?;
     let products = fetch_products(&mut connection, None, Slice::FIRST).await?;
     Ok((credential, categories, products))
 }
@@ -204,7 +212,7 @@ impl Display for Closed<'_> {
         write!(
             f,
             "<section class=\"hero closed\"><h1>Closed for a moment</h1><p>{why}</p>\
-             <p><a href=\"\">Try the door again</a></p></section>"
+             <p>This page looks again by itself. <a href=\"\">Try the door now</a></p></section>"
         )
     }
 }

@@ -1,5 +1,5 @@
-//! Where the credential comes from: the daemon, else the workspace of a deployed app, else the environment. Decides the
-//! order and nothing more.
+//! Where the credential comes from: the daemon; if that has nothing to do with this worktree the workspace of a deployed
+//! app, else the environment. Decides the order and nothing more.
 
 use crate::config::Source;
 use crate::credential::{Credential, Malformed};
@@ -19,6 +19,9 @@ pub enum NoCredential {
     /// No source has one.
     #[error("cannot find a database: lakebased gave none, and the environment names none")]
     Nowhere(#[source] DaemonError),
+    /// The daemon has this worktree in hand, and no branch for it. What the environment names may be another's.
+    #[error("cannot use the branch of this worktree")]
+    Branch(#[source] DaemonError),
     /// The environment names a database of a workspace in a way that cannot be understood.
     #[error(transparent)]
     Workspace(#[from] Unusable),
@@ -35,6 +38,7 @@ impl NoCredential {
     pub fn fix(&self) -> String {
         match self {
             Self::Nowhere(daemon) => format!("{}, or set DATABASE_URL", daemon.fix()),
+            Self::Branch(daemon) => daemon.fix(),
             Self::Workspace(unusable) => unusable.fix(),
             Self::Refused(_) => {
                 "check the rights of the app's service principal on the Lakebase project".to_owned()
@@ -56,7 +60,7 @@ pub(crate) struct News {
 }
 
 /// The source's side of [`News`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Desk {
     pub(crate) credentials: watch::Sender<Option<Arc<Credential>>>,
     pub(crate) trouble: watch::Sender<Option<String>>,
@@ -64,11 +68,12 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    fn new(first: Option<Credential>) -> Self {
-        Self {
-            credentials: watch::Sender::new(first.map(Arc::new)),
-            trouble: watch::Sender::new(None),
-            refused: Arc::default(),
+    /// Returns the newest credential, once there is one and whenever it changes.
+    pub(crate) fn news(&self) -> News {
+        News {
+            credentials: self.credentials.subscribe(),
+            trouble: self.trouble.subscribe(),
+            refused: Arc::clone(&self.refused),
         }
     }
 }
@@ -88,15 +93,6 @@ enum Giver {
 }
 
 impl Feed {
-    /// Returns the newest credential, now and whenever it changes.
-    pub(crate) fn news(&self) -> News {
-        News {
-            credentials: self.desk.credentials.subscribe(),
-            trouble: self.desk.trouble.subscribe(),
-            refused: Arc::clone(&self.desk.refused),
-        }
-    }
-
     /// Returns a credential for one use.
     ///
     /// # Errors
@@ -129,30 +125,34 @@ impl Feed {
 ///
 /// # Errors
 /// [`NoCredential`] when no source has one.
-pub(crate) async fn open(source: Source) -> Result<Feed, NoCredential> {
-    let unanswered = match ask_daemon(source.socket, source.worktree, source.daemon_wait).await {
+pub(crate) async fn open(source: Source, desk: Desk) -> Result<Feed, NoCredential> {
+    let asked = ask_daemon(source.socket, source.worktree, source.daemon_wait, &desk.trouble).await;
+    desk.trouble.send_replace(None);
+    let unanswered = match asked {
         Ok((credential, daemon, updates)) => {
             info!(?credential, "connected through lakebased");
-            return Ok(feed(Some(credential), Giver::Daemon(daemon, updates)));
+            return Ok(feed(desk, Some(credential), Giver::Daemon(daemon, updates)));
         }
-        Err(error) => error,
+        Err(error) if error.leaves_the_choice() => error,
+        Err(error) => return Err(NoCredential::Branch(error)),
     };
     if let Some(oauth) = source.oauth {
         let workspace = Workspace::new(oauth)?;
         info!(?workspace, "signing in to the workspace");
-        return Ok(feed(None, Giver::Workspace(workspace)));
+        return Ok(feed(desk, None, Giver::Workspace(workspace)));
     }
     info!(error = %unanswered, "looking at the environment instead");
     let found = Credential::from_environment(&source.environment).map_err(NoCredential::Environment)?;
     let credential = found.ok_or(NoCredential::Nowhere(unanswered))?;
     info!(?credential, "found in the environment");
-    Ok(feed(Some(credential), Giver::Environment))
+    Ok(feed(desk, Some(credential), Giver::Environment))
 }
 
 async fn ask_daemon(
     socket: Result<PathBuf, SocketPathError>,
     worktree: PathBuf,
     wait: Duration,
+    trouble: &watch::Sender<Option<String>>,
 ) -> Result<(Credential, Daemon, Updates), DaemonError> {
     if wait.is_zero() {
         return Err(DaemonError::NotAsked);
@@ -161,13 +161,13 @@ async fn ask_daemon(
         socket: socket.map_err(DaemonError::NoSocket)?,
         worktree,
     };
-    let (credential, updates) = daemon.first(wait).await?;
+    let (credential, updates) = daemon.first(wait, trouble).await?;
     Ok((credential, daemon, updates))
 }
 
-fn feed(first: Option<Credential>, giver: Giver) -> Feed {
-    Feed {
-        desk: Desk::new(first),
-        giver,
+fn feed(desk: Desk, first: Option<Credential>, giver: Giver) -> Feed {
+    if let Some(first) = first {
+        desk.credentials.send_replace(Some(Arc::new(first)));
     }
+    Feed { desk, giver }
 }

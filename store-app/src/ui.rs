@@ -21,7 +21,7 @@ const INDEX: &str = "index.html";
 const HASHED: &str = "assets/";
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 /// Pictures keep their names when they change.
-const FOR_AN_HOUR: &str = "public, max-age=3600";
+pub(crate) const FOR_AN_HOUR: &str = "public, max-age=3600";
 /// To be asked for each time; the answer is short if nothing changed.
 const ASK: &str = "no-cache";
 /// The toasts and the dialog bring styles of their own.
@@ -44,16 +44,27 @@ fn answer<Files: RustEmbed>(method: &Method, uri: &Uri, headers: &HeaderMap) -> 
     let asks = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let may_be_page =
         !path.starts_with("api/") && asks(header::ACCEPT).is_some_and(|accept| accept.contains("text/html"));
-    let found = match Files::get(path) {
-        Some(file) => Some((path, file)),
-        None if path.is_empty() || may_be_page => Files::get(INDEX).map(|file| (INDEX, file)),
-        None => None,
+    let index = || Files::get(INDEX);
+    let (found, is_known) = match Files::get(path) {
+        Some(file) => (Some((path, file)), true),
+        None if path.is_empty() || may_be_page => (index().map(|file| (INDEX, file)), is_route(path)),
+        None => (None, false),
     };
     match found {
         Some(_) if method != Method::GET && method != Method::HEAD => Error::Method.into_response(),
-        Some((path, file)) => send(path, file, asks(header::IF_NONE_MATCH)),
+        Some((path, file)) if is_known => send(path, file, asks(header::IF_NONE_MATCH)),
+        // The same page, which then says so to people.
+        Some((path, file)) => (StatusCode::NOT_FOUND, send(path, file, None)).into_response(),
         None => Error::NoRoute.into_response(),
     }
+}
+
+/// Returns whether the page draws something at this address; `ui/src/router.tsx` has them. Whether a product with that
+/// number exists only the database knows.
+fn is_route(path: &str) -> bool {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let is_number = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(path, "" | "products") || path.strip_prefix("products/").is_some_and(is_number)
 }
 
 fn send(path: &str, file: EmbeddedFile, held: Option<&str>) -> Response {
@@ -174,6 +185,35 @@ mod tests {
                 StatusCode::NOT_FOUND,
                 "{path}"
             );
+        }
+    }
+
+    #[test]
+    fn an_address_that_the_page_does_not_know_is_not_found_by_programs_either() {
+        for path in [
+            "/",
+            "/products",
+            "/products/",
+            "/products/4711",
+            "/products/4711/",
+        ] {
+            assert_eq!(
+                ask(&Method::GET, path, &[PERSON]).status(),
+                StatusCode::OK,
+                "{path}"
+            );
+        }
+        let held = (header::IF_NONE_MATCH, "*");
+        for path in [
+            "/nothing",
+            "/products/0x10",
+            "/products/1/2",
+            "/product/1",
+            "/products/1x/",
+        ] {
+            let page = ask(&Method::GET, path, &[PERSON, held.clone()]);
+            assert_eq!(page.status(), StatusCode::NOT_FOUND, "{path}");
+            assert_eq!(header_of(&page, &header::CONTENT_TYPE), "text/html", "{path}");
         }
     }
 

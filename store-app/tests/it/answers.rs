@@ -51,6 +51,9 @@ async fn check_categories(store: &Store) {
     assert_eq!(third["id"], 3);
     assert!(third["description"].as_str().is_some_and(|text| !text.is_empty()));
     assert!(third["created_at"].is_string());
+    let slice = store.ok("/api/categories?limit=2&offset=1").await;
+    let ids: Vec<_> = list(&slice).iter().map(|c| c["id"].clone()).collect();
+    assert_eq!(ids, [2, 3]);
 }
 
 async fn check_product_list(store: &Store) {
@@ -118,7 +121,7 @@ async fn check_process(store: &Store) {
     // The environment names no branch.
     assert_eq!(
         store.ok("/api/branch").await,
-        json!({"name": null, "source": null, "expires_at": null, "ownership": "none", "host": "127.0.0.1", "endpoint": null,
+        json!({"name": null, "uid": null, "source": null, "expires_at": null, "ownership": "none", "host": "127.0.0.1", "endpoint": null,
                "credential": 1, "credential_expires_at": null})
     );
 }
@@ -137,6 +140,8 @@ async fn check_errors(store: &Store) {
         ("/api/products?limit=0", 422, "invalid_argument"),
         ("/api/products?limit=101", 422, "invalid_argument"),
         ("/api/products?offset=-1", 422, "invalid_argument"),
+        ("/api/categories?limit=101", 422, "invalid_argument"),
+        ("/api/categories?offset=-1", 422, "invalid_argument"),
         ("/api/nothing", 404, "not_found"),
         ("/nothing", 404, "not_found"),
     ] {
@@ -151,6 +156,7 @@ async fn check_errors(store: &Store) {
             document["message"].as_str().is_some_and(|text| !text.is_empty()),
             "{path}"
         );
+        assert_eq!(response.headers()["cache-control"], "no-store", "{path}");
         let id = response.headers()["x-request-id"].to_str().expect("text");
         assert_eq!(document["request_id"], id, "{path}");
         assert_eq!(
@@ -166,6 +172,8 @@ async fn check_errors(store: &Store) {
         .await
         .expect("an answer");
     assert_eq!(answer.status(), 405);
+    assert_eq!(answer.headers()["allow"], "GET,HEAD");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
     let document: Value = answer.json().await.expect("a document");
     assert_eq!(
         (&document["code"], &document["request_id"]),
@@ -236,6 +244,8 @@ async fn readiness_goes_and_comes_back_with_the_database() {
     let (response, page) = store.fetch("/plain").await;
     assert_eq!(response.status(), 503);
     assert!(page.contains("Closed for a moment"), "{page}");
+    // A browser that runs no scripts asks again, too.
+    assert_eq!(response.headers()["refresh"], "3");
     store.ok("/api/health/live").await;
     postgres.resume().await;
     store.wait_for_status("/api/health/ready", 200).await;

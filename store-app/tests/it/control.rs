@@ -2,6 +2,7 @@
 //! once, as a killed daemon does.
 
 use lakebase_proto::v1::{self, control_server};
+use lakebase_proto::{Reason, reason_of};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -39,6 +40,7 @@ impl Control {
         self.answer.send_replace(Some(Ok(credential)));
     }
 
+    /// Says no to whoever asks; what hinders only the branch is not said on a stream.
     pub(crate) fn refuse(&self, status: Status) {
         self.answer.send_replace(Some(Err(status)));
     }
@@ -110,11 +112,12 @@ impl control_server::Control for Service {
             return Err(Status::invalid_argument("path is not absolute"));
         }
         let mut answers = self.0.subscribe();
-        let first = answers
-            .wait_for(Option::is_some)
-            .await
-            .map_err(|_| Status::unavailable("ending"))?
-            .clone();
+        let is_said = |answer: &Option<Answer>| match answer {
+            Some(Ok(_)) => true,
+            Some(Err(status)) => !hinders_the_branch(status),
+            None => false,
+        };
+        let first = answers.wait_for(is_said).await.map_err(ending)?.clone();
         if let Some(Err(status)) = first {
             return Err(status);
         }
@@ -123,10 +126,18 @@ impl control_server::Control for Service {
         Ok(Response::new(Box::pin(first.chain(stream))))
     }
 
+    async fn get_credential(
+        &self,
+        _: Request<v1::GetCredentialRequest>,
+    ) -> Result<Response<v1::Credential>, Status> {
+        let mut answers = self.0.subscribe();
+        let answer = answers.wait_for(Option::is_some).await.map_err(ending)?.clone();
+        answer.expect("waited for").map(Response::new)
+    }
+
     unused! {
         diagnose(DiagnoseRequest) -> v1::DiagnoseResponse;
         checkout(CheckoutRequest) -> Self::CheckoutStream;
-        get_credential(GetCredentialRequest) -> v1::Credential;
         list_worktrees(ListWorktreesRequest) -> v1::ListWorktreesResponse;
         watch_worktrees(WatchWorktreesRequest) -> Self::WatchWorktreesStream;
         explain(ExplainRequest) -> v1::ExplainResponse;
@@ -143,4 +154,12 @@ impl control_server::Control for Service {
         get_daemon_info(GetDaemonInfoRequest) -> v1::DaemonInfo;
         shutdown(ShutdownRequest) -> v1::ShutdownResponse;
     }
+}
+
+fn ending(_: watch::error::RecvError) -> Status {
+    Status::unavailable("ending")
+}
+
+fn hinders_the_branch(status: &Status) -> bool {
+    matches!(reason_of(status), Some(Reason::Blocked | Reason::NotReady))
 }

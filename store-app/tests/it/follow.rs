@@ -5,7 +5,7 @@ use crate::postgres::Postgres;
 use crate::relay::Relay;
 use crate::store::{DEADLINE, Hammer, Store, daemon, eventually};
 use lakebase_proto::{Reason, status, v1};
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::Connection;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -63,11 +63,12 @@ async fn assert_no_failure(hammer: Hammer) -> Vec<Vec<String>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_branch_of_the_credential_is_told() {
-    let Scene { store, .. } = scene().await;
+    let Scene { postgres, store, .. } = scene().await;
     assert_eq!(
         store.ok("/api/branch").await,
         json!({
             "name": "jane-shop",
+            "uid": postgres.credential("shop").branch.expect("named").uid,
             "source": "production",
             "expires_at": "2030-03-17T17:46:40Z",
             "ownership": "owned",
@@ -411,6 +412,30 @@ async fn a_store_waits_for_a_daemon_and_for_its_branch() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_waits_answers_and_says_for_what() {
+    let postgres = Postgres::with_shop().await;
+    let store = Store::start(daemon(&socket(&postgres))).await;
+    store.ok("/api/health/live").await;
+    let waits_for = async |what: &str| {
+        let is_said = |status, document: &Value| {
+            status == 503
+                && document["message"]
+                    .as_str()
+                    .is_some_and(|text| text.contains(what))
+        };
+        store.wait_for("/api/branch", is_said).await
+    };
+    waits_for("it is not running").await;
+    let control = Control::start(&socket(&postgres));
+    control.refuse(status(Reason::NotReady, "no room yet", ""));
+    waits_for("lakebased says: no room yet").await;
+    control.publish(postgres.credential("shop"));
+    store.wait_for_status("/api/health/ready", 200).await;
+    assert_eq!(store.ok("/api/health/ready").await, json!({"status": "ready"}));
+    store.end().await.expect("ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repository_nobody_registered_is_refused_at_once() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let socket = dir.path().join("l.sock");
@@ -427,7 +452,7 @@ async fn a_repository_nobody_registered_is_refused_at_once() {
         source: daemon(&socket),
     };
     let started = std::time::Instant::now();
-    let error = store_app::serve(config, |_| panic!("must not listen"), CancellationToken::new())
+    let error = store_app::serve(config, |_| {}, CancellationToken::new())
         .await
         .expect_err("no credential");
     assert!(started.elapsed() < DEADLINE / 3);

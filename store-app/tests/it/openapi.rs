@@ -62,9 +62,14 @@ async fn the_document_is_served_with_a_page_that_needs_no_internet() {
         assert!(page.contains(asset), "{asset}");
         assert_eq!(store.fetch(&format!("/api/docs/{asset}")).await.0.status(), 200);
     }
-    assert_eq!(
-        store.fetch("/api/categories").await.0.headers()["cache-control"],
-        "no-store"
-    );
+    for (path, lifetime) in [
+        ("/api/docs/swagger-ui-bundle.js", "public, max-age=3600"),
+        ("/api/docs/no-such-file.js", "no-store"),
+        ("/api/openapi.json", "no-store"),
+        ("/api/categories", "no-store"),
+    ] {
+        let (response, _) = store.fetch(path).await;
+        assert_eq!(response.headers()["cache-control"], lifetime, "{path}");
+    }
     store.end().await.expect("ends well");
 }

@@ -2,6 +2,7 @@
 
 use crate::control::Control;
 use crate::postgres::Postgres;
+use lakebase_proto::{Reason, status};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -90,7 +91,6 @@ fn without_any_source_it_says_what_to_do() {
         .output()
         .expect("runs");
     assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
     let said = stderr(&output);
     for part in [
         "waiting up to 200ms for lakebased",
@@ -110,6 +110,7 @@ fn wrong_arguments_are_refused() {
         ["--daemon-wait", "30"],
         ["--addr", "nowhere"],
         ["--port", "99999"],
+        ["--connection-life", "0s"],
     ] {
         let output = program(&args, dir.path()).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
@@ -150,6 +151,96 @@ async fn without_a_daemon_the_environment_serves_after_the_wait() {
     assert!(!log.contains(crate::postgres::JANE), "{log}");
 }
 
+/// A store in the worktree of a daemon, while the environment names the database of another worktree.
+fn in_anothers_environment(postgres: &Postgres, wait: &str) -> Command {
+    let mut command = program(&["serve", "--daemon-wait", wait], postgres.dir());
+    command.env("DATABASE_URL", postgres.url("shop"));
+    command
+}
+
+async fn assert_untouched(postgres: &Postgres) {
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(postgres.count("shop", tables).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worktree_without_a_branch_is_not_served_from_anothers_database() {
+    let postgres = Postgres::with_shop().await;
+    let control = Control::start(&postgres.dir().join("l.sock"));
+    let full = status(Reason::Blocked, "the project is full", "delete a branch");
+    control.refuse(full);
+    let output = in_anothers_environment(&postgres, "30s").output().expect("runs");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let end = "error: cannot use the branch of this worktree: lakebased says: the project is full\n\
+               hint: delete a branch\n";
+    assert!(said.ends_with(end), "{said}");
+    assert_untouched(&postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_takes_too_long_is_not_replaced_by_anothers_database() {
+    let postgres = Postgres::with_shop().await;
+    let _never_ready = Control::start(&postgres.dir().join("l.sock"));
+    let output = in_anothers_environment(&postgres, "300ms")
+        .output()
+        .expect("runs");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("hint: `lakebase why`"), "{said}");
+    assert!(!said.contains("`lakebase up`"), "{said}");
+    assert_untouched(&postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_daemon_has_no_worktree_the_environment_serves() {
+    let postgres = Postgres::with_shop().await;
+    let control = Control::start(&postgres.dir().join("l.sock"));
+    control.refuse(status(Reason::NotRegistered, "not registered", ""));
+    let (running, url) = Running::start(in_anothers_environment(&postgres, "30s"));
+    assert_eq!(status_of(&format!("{url}/api/products/1")).await, 200);
+    assert_eq!(running.terminate().0, Some(0));
+}
+
+/// A store that starts, and what it says, line by line.
+fn starting(mut command: Command) -> (Running, impl FnMut(&str) -> String) {
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let until = move |part: &str| {
+        let mut lines = lines.by_ref().map(|line| line.expect("text"));
+        let found = lines.find(|line| line.contains(part));
+        found.unwrap_or_else(|| panic!("it ended without saying {part}"))
+    };
+    (Running(child), until)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_waits_says_each_thing_that_it_waits_for() {
+    let postgres = Postgres::with_shop().await;
+    let (_running, mut until) = starting(program(&["--daemon-wait", "30s"], postgres.dir()));
+    until("it is not running");
+    let control = Control::start(&postgres.dir().join("l.sock"));
+    for why in ["no room yet", "no compute yet"] {
+        control.refuse(status(Reason::NotReady, why, ""));
+        until(&format!("still waiting: lakebased says: {why}"));
+    }
+    control.publish(postgres.credential("shop"));
+    until("the database is ready");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_came_late_is_not_said_to_be_away() {
+    let postgres = Postgres::with_shop().await;
+    let (_running, mut until) = starting(in_anothers_environment(&postgres, "3s"));
+    until("it is not running");
+    let _never_ready = Control::start(&postgres.dir().join("l.sock"));
+    let told = until("error: ");
+    assert!(told.contains("no branch ready"), "{told}");
+    until("hint: `lakebase why`");
+    assert_untouched(&postgres).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_tells_of_a_defect_what_the_caller_is_not_told() {
     let postgres = Postgres::with_shop().await;
@@ -169,6 +260,41 @@ async fn the_log_tells_of_a_defect_what_the_caller_is_not_told() {
     assert_eq!(code, Some(0), "{log}");
     let line = log.lines().find(|line| line.contains("find-me")).expect("a line");
     assert!(line.contains("ERROR") && line.contains("inventory"), "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_id_of_every_refused_request_is_in_the_log() {
+    let postgres = Postgres::with_shop().await;
+    let mut command = program(&["serve", "--daemon-wait", "0s"], postgres.dir());
+    command.env("DATABASE_URL", postgres.url("shop"));
+    let (running, url) = Running::start(command);
+    for (method, path, status) in [
+        ("GET", "/api/health/live", 200),
+        ("GET", "/api/products/99?token=hidden", 404),
+        ("GET", "/no-such-page", 404),
+        ("POST", "/api/products", 405),
+        ("GET", "/api/products?limit=hidden", 422),
+    ] {
+        let method = method.parse().expect("a method");
+        let request = reqwest::Client::new().request(method, format!("{url}{path}"));
+        let request = request.header("x-request-id", format!("id-{status}"));
+        assert_eq!(
+            request.send().await.expect("an answer").status(),
+            status,
+            "{path}"
+        );
+    }
+    let (_, log) = running.terminate();
+    for (id, parts) in [
+        ("id-404", ["GET", "\"/api/products/99\"", "status=404"]),
+        ("id-404", ["GET", "\"/no-such-page\"", "status=404"]),
+        ("id-405", ["POST", "\"/api/products\"", "status=405"]),
+        ("id-422", ["GET", "\"/api/products\"", "status=422"]),
+    ] {
+        let is_it = |line: &str| line.contains(id) && parts.iter().all(|part| line.contains(part));
+        assert!(log.lines().any(is_it), "{id} {parts:?} not in {log}");
+    }
+    assert!(!log.contains("hidden") && !log.contains("id-200"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,8 +139,15 @@ test("git checkout moves the shop that is open to the other branch", async () =>
   shop.sql("UPDATE products SET price = 3.33 WHERE id = 8");
   await page.reload();
   await page.getByText("$3.33").waitFor();
+  const added = shop.sql(`INSERT INTO products (name, description, price, image_url, category_id)
+    VALUES ('Sale Brick', 'Only where the sale is.', 1.5, '', 3) RETURNING id`);
+  const other = await open(`${shop.url}/products/${added}`);
+  await other.getByRole("heading", { name: "Sale Brick" }).waitFor();
   shop.run("git", "checkout", "--quiet", "main");
   // Nobody touches the page: it takes the other branch's data by itself.
   await page.getByText("$5.99").waitFor({ timeout: 45_000 });
   await page.getByRole("button", { name: "Branch jane-doe-main" }).waitFor();
+  // What only the branch that was left had is not shown under this one's name.
+  await other.getByRole("heading", { name: "Nothing on this shelf" }).waitFor({ timeout: 45_000 });
+  expect(await other.getByText("Sale Brick").count()).toBe(0);
 });

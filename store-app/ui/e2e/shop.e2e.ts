@@ -37,6 +37,8 @@ test("the filter is in the address, for reload, back and friends", async () => {
   await page.reload();
   await expect.poll(() => cards.count()).toBe(3);
   expect(await categories.locator("[aria-current]").innerText()).toBe("Vintage Data");
+  await page.getByText("3 products in Vintage Data").waitFor({ state: "attached" });
+  await expectAccessible(page);
   await screenshot(page, "products-filtered");
   await page.goBack();
   await expect.poll(() => cards.count()).toBe(13);
@@ -67,7 +69,12 @@ test("what is not there is said, by the shop and by the store", async () => {
   }
   await expectAccessible(page);
   await screenshot(page, "not-found");
-  const answer = await fetch(`${shop.url}/api/no-such-thing`, { headers: { accept: "text/html" } });
+  const person = { headers: { accept: "text/html" } };
+  const statusOf = async (path: string) => (await fetch(`${shop.url}${path}`, person)).status;
+  expect(await statusOf("/no/such/page")).toBe(404);
+  expect(await statusOf("/products/0x10")).toBe(404);
+  expect(await statusOf("/products/4711")).toBe(200);
+  const answer = await fetch(`${shop.url}/api/no-such-thing`, person);
   expect([answer.status, (await answer.json()).code]).toEqual([404, "not_found"]);
 });
 
@@ -102,6 +109,13 @@ test("a small screen shows everything, and nothing beside itself", async () => {
   await expect.poll(() => page.getByRole("article").count()).toBe(6);
   await scrollThrough(page);
   await screenshot(page, "home-small", true);
+});
+
+test("people without scripts have a page of their own", async () => {
+  const page = await open(`${shop.url}/plain`);
+  await expect.poll(() => page.locator("[id^=product-]").count()).toBe(13);
+  await expectAccessible(page);
+  await screenshot(page, "plain", true);
 });
 
 test("people who want no motion get none", async () => {

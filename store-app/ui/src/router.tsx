@@ -9,7 +9,13 @@ import {
 } from "@tanstack/react-router";
 import { PageFrame } from "./components/page-frame";
 import { NotFound, Trouble } from "./components/trouble";
-import { categoriesQuery, productQuery, productsQuery } from "./lib/queries";
+import {
+  categoriesQuery,
+  type Filter,
+  productQuery,
+  productsQuery,
+  shelfQuery,
+} from "./lib/queries";
 import { Home } from "./routes/home";
 import { ProductPage } from "./routes/product";
 import { Products } from "./routes/products";
@@ -28,10 +34,16 @@ const home = createRoute({
   },
 });
 
-/** Reads the filter out of the address. What is no id of a category is no filter. */
-export function readFilter(search: Record<string, unknown>): { category?: number } {
-  const category = Number(search.category);
-  return Number.isSafeInteger(category) && category > 0 ? { category } : {};
+/** Reads a number that counts or names something; `undefined` for what is none, also for `0x10` and `1e3`. */
+function readNumber(text: unknown): number | undefined {
+  const number = /^\d+$/.test(String(text)) ? Number(text) : 0;
+  return Number.isSafeInteger(number) && number > 0 ? number : undefined;
+}
+
+/** Reads the filter out of the address. What is no number is no filter. */
+export function readFilter(search: Record<string, unknown>): Filter {
+  const [category, page = 1] = [readNumber(search.category), readNumber(search.page)];
+  return { ...(category && { category }), ...(page > 1 && { page }) };
 }
 
 const products = createRoute({
@@ -41,7 +53,7 @@ const products = createRoute({
   validateSearch: readFilter,
   loaderDeps: ({ search }) => search,
   loader: ({ context: { queryClient }, deps }) => {
-    void queryClient.prefetchQuery(productsQuery(deps.category));
+    void queryClient.prefetchQuery(shelfQuery(deps));
     void queryClient.prefetchQuery(categoriesQuery());
   },
 });
@@ -51,11 +63,11 @@ const product = createRoute({
   path: "/products/$productId",
   component: ProductPage,
   params: {
-    parse: ({ productId }) => ({ productId: Number(productId) }),
+    parse: ({ productId }) => ({ productId: readNumber(productId) ?? Number.NaN }),
     stringify: ({ productId }) => ({ productId: String(productId) }),
   },
   loader: ({ context: { queryClient }, params: { productId } }) => {
-    if (!Number.isSafeInteger(productId)) throw notFound();
+    if (Number.isNaN(productId)) throw notFound();
     void queryClient.prefetchQuery(productQuery(productId));
   },
 });

@@ -1,14 +1,14 @@
-import { cleanup, configure, fireEvent, screen } from "@testing-library/react";
+import { cleanup, configure, fireEvent, screen, waitFor } from "@testing-library/react";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { readFilter } from "./router";
-import { type Answers, blob, branch, categories, openShop } from "./test-shop";
+import { type Answers, answersOf, blob, detail, openShop } from "./test-shop";
 
 // A machine that is busy with other things is not a failure.
 configure({ asyncUtilTimeout: 15_000 });
 let answers: Answers;
 
 beforeEach(() => {
-  answers = { "/api/branch": branch, "/api/categories": categories, "/api/products": [blob] };
+  answers = answersOf([blob]);
 });
 
 afterEach(() => {
@@ -28,8 +28,66 @@ test("the store is asked for the filtered shelf alone", async () => {
   expect(await screen.findByRole("link", { name: blob.name })).toBeDefined();
   expect(screen.getByText("Out of stock")).toBeDefined();
   expect(asked.filter((path) => path.startsWith("/api/products"))).toEqual([
-    "/api/products?category_id=1",
+    "/api/products?category_id=1&limit=49&offset=0",
   ]);
+});
+
+test("the page is read from the address, and the first goes without saying", () => {
+  expect(readFilter({ category: 2, page: 3 })).toEqual({ category: 2, page: 3 });
+  expect(readFilter({ page: "2" })).toEqual({ page: 2 });
+  for (const page of [0, 1, -1, 1.5, "0x10", "1e3", "x"]) expect(readFilter({ page })).toEqual({});
+});
+
+test("a long shelf has pages, each with an address, and every product is on one", async () => {
+  const all = Array.from({ length: 150 }, (_, index) => ({
+    ...blob,
+    id: index + 1,
+    name: `Brick ${index + 1}`,
+  }));
+  for (let page = 1; page <= 4; page++)
+    answers[`/api/products?limit=49&offset=${(page - 1) * 48}`] = all
+      .slice((page - 1) * 48)
+      .slice(0, 49);
+  const { router } = openShop("/products", answers);
+  const seen: (string | null)[] = [];
+  for (let page = 1; page <= 4; page++) {
+    const first = `Brick ${(page - 1) * 48 + 1}`;
+    await screen.findByRole("link", { name: first });
+    if (page > 1) expect(router.state.location.search).toEqual({ page });
+    seen.push(
+      ...screen
+        .getAllByRole("article")
+        .map((card) => card.querySelector("h3")?.textContent ?? null),
+    );
+    const next = screen.queryByRole("link", { name: "Next page" });
+    if (next) fireEvent.click(next);
+    else expect(page).toBe(4);
+  }
+  expect(seen).toEqual(all.map(({ name }) => name));
+  expect(screen.getByRole("heading", { name: "Products 145 to 150" })).toBeDefined();
+  expect(document.activeElement?.id).toBe("main");
+  fireEvent.click(screen.getByRole("link", { name: "Previous page" }));
+  expect(await screen.findByRole("link", { name: "Brick 97" })).toBeDefined();
+});
+
+test("a filter tells how many products it leaves, and where", async () => {
+  answers["/api/products?category_id=1&limit=49&offset=0"] = [
+    blob,
+    { ...blob, id: 2, name: "Other Blob" },
+  ];
+  openShop("/products", answers);
+  const told = await screen.findByText("1 product", { selector: "[aria-live=polite]" });
+  fireEvent.click(await screen.findByRole("link", { name: "Premium Data" }));
+  await waitFor(() => expect(told.textContent).toBe("2 products in Premium Data"));
+  // Only what changes in a place that stays is read out.
+  expect(told.isConnected).toBe(true);
+});
+
+test("a number in another notation names no product", async () => {
+  answers["/api/products/16"] = detail;
+  const { asked } = openShop("/products/0x10", answers);
+  expect(await screen.findByRole("heading", { name: "Nothing on this shelf" })).toBeDefined();
+  expect(asked).not.toContain("/api/products/16");
 });
 
 test("skeletons stand where an answer is awaited", async () => {
@@ -68,15 +126,4 @@ test("a product that is not there is not a failure", async () => {
   answers["/api/products/7"] = 404;
   openShop("/products/7", answers);
   expect(await screen.findByRole("heading", { name: "Nothing on this shelf" })).toBeDefined();
-});
-
-test("when the store moves to another branch, the shelves are that branch's", async () => {
-  openShop("/products", answers);
-  expect(await screen.findByRole("button", { name: /^Branch ?jane-main/ })).toBeDefined();
-  expect(await screen.findByText(blob.name)).toBeDefined();
-  answers["/api/branch"] = { ...branch, name: "jane-feature", credential: 2 };
-  answers["/api/products"] = [{ ...blob, name: "Feature Brick" }];
-  expect(await screen.findByText("Feature Brick")).toBeDefined();
-  expect(await screen.findByRole("button", { name: /^Branch ?jane-feature/ })).toBeDefined();
-  expect(screen.queryByText(blob.name)).toBeNull();
 });

@@ -3,13 +3,14 @@ import { QueryClientProvider } from "@tanstack/react-query";
 import { createMemoryHistory, RouterProvider } from "@tanstack/react-router";
 import { render } from "@testing-library/react";
 import { vi } from "vitest";
-import type { BranchInfo, Product } from "./api/types.gen";
+import type { BranchInfo, Product, ProductDetail } from "./api/types.gen";
 import { installProblems } from "./lib/problem";
 import { makeQueryClient } from "./lib/query-client";
 import { makeRouter } from "./router";
 
 export const branch: BranchInfo = {
   name: "jane-main",
+  uid: "br-1",
   source: "production",
   expires_at: null,
   ownership: "owned",
@@ -34,8 +35,28 @@ export const categories = [
   { id: 1, name: "Premium Data", description: "Bytes.", created_at: "2026-01-01T00:00:00Z" },
 ];
 
+export const detail: ProductDetail = {
+  id: 1,
+  name: blob.name,
+  description: blob.description,
+  price: blob.price,
+  image_url: "",
+  created_at: "2026-01-01T00:00:00Z",
+  updated_at: "2026-01-01T00:00:00Z",
+  category: { id: 1, name: "Premium Data", description: "Bytes." },
+  inventory: { quantity: 0, updated_at: null },
+};
+
 /** What the store answers at a path: a document, or the status of a failure. */
 export type Answers = Record<string, unknown>;
+
+/** A store on a branch that answers, with these products on its shelves. */
+export const answersOf = (products: Product[], on: BranchInfo = branch): Answers => ({
+  "/api/branch": on,
+  "/api/categories": categories,
+  "/api/products": products,
+  "/api/health/ready": { status: "ready" },
+});
 
 installProblems();
 

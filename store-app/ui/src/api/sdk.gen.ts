@@ -24,7 +24,7 @@ export type Options<TData extends TDataShape = TDataShape, ThrowOnError extends 
 export const getBranch = <ThrowOnError extends boolean = false>(options?: Options<GetBranchData, ThrowOnError>) => (options?.client ?? client).get<GetBranchResponses, GetBranchErrors, ThrowOnError>({ url: '/api/branch', ...options });
 
 /**
- * All categories.
+ * The categories.
  */
 export const listCategories = <ThrowOnError extends boolean = false>(options?: Options<ListCategoriesData, ThrowOnError>) => (options?.client ?? client).get<ListCategoriesResponses, ListCategoriesErrors, ThrowOnError>({ url: '/api/categories', ...options });
 

@@ -13,6 +13,10 @@ export type BranchInfo = {
      */
     name?: string | null;
     /**
+     * Tells it from one that bore the same name before: a branch that was reset has another one.
+     */
+    uid?: string | null;
+    /**
      * The branch it was forked from.
      */
     source?: string | null;
@@ -176,11 +180,24 @@ export type GetBranchResponse = GetBranchResponses[keyof GetBranchResponses];
 export type ListCategoriesData = {
     body?: never;
     path?: never;
-    query?: never;
+    query?: {
+        /**
+         * At most so many.
+         */
+        limit?: number;
+        /**
+         * Not the first so many.
+         */
+        offset?: number;
+    };
     url: '/api/categories';
 };
 
 export type ListCategoriesErrors = {
+    /**
+     * A part of the address is not what it should be.
+     */
+    422: ErrorDocument;
     /**
      * The database is away; the same request may work in a moment.
      */

@@ -18,15 +18,13 @@ export function BranchBadge() {
   return (
     <Dialog>
       <DialogTrigger
-        // A new credential is a new badge: it arrives with a flash.
-        key={`${name} ${branch.credential}`}
         data-credential={branch.credential}
         className={cn(
-          "flex max-w-full cursor-pointer items-center gap-2.5 rounded-lg border border-amber-400/40 bg-stone-900 px-3 py-1.5 text-left hover:border-amber-400",
-          branch.credential > 1 && "animate-arrive",
+          "relative flex max-w-full cursor-pointer items-center gap-2.5 rounded-lg border border-amber-400/40 bg-stone-900 px-3 py-1.5 text-left hover:border-amber-400",
           isError && "border-red-400/60",
         )}
       >
+        {branch.credential > 1 && <Flash key={`${name} ${branch.credential}`} />}
         <Swatch name={name} />
         <span className="min-w-0 leading-tight">
           <span className="sr-only">Branch {name}</span>
@@ -38,6 +36,16 @@ export function BranchBadge() {
       </DialogTrigger>
       <Details branch={branch} name={name} />
     </Dialog>
+  );
+}
+
+/** A new credential arrives with a flash. The button stays the one that may have the focus. */
+function Flash() {
+  return (
+    <span
+      aria-hidden
+      className="pointer-events-none absolute inset-0 animate-arrive rounded-[inherit]"
+    />
   );
 }
 

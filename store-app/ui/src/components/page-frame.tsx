@@ -1,6 +1,7 @@
 import { Outlet, useRouterState } from "@tanstack/react-router";
 import { useEffect, useRef } from "react";
 import { useBranchWatch } from "@/lib/use-branch-watch";
+import { AwayNote } from "./away-note";
 import { Header } from "./header";
 import { Toaster } from "./ui/sonner";
 
@@ -24,6 +25,7 @@ export function PageFrame() {
         tabIndex={-1}
         className="mx-auto w-full max-w-6xl flex-1 px-4 py-8 outline-none sm:px-6"
       >
+        <AwayNote />
         <Outlet />
       </main>
       <footer className="border-t px-4 py-6 text-center text-sm text-stone-400">
@@ -44,12 +46,14 @@ export function PageFrame() {
 
 /** Takes people who do not see the page change to where it changed. */
 function useFocusOnNavigation(main: React.RefObject<HTMLElement | null>) {
-  const pathname = useRouterState({ select: (state) => state.resolvedLocation?.pathname });
+  const place = useRouterState({
+    select: ({ resolvedLocation: at }) => at && `${at.pathname} ${at.search.page ?? 1}`,
+  });
   const before = useRef<string>(undefined);
   useEffect(() => {
-    if (before.current !== undefined && before.current !== pathname) {
+    if (before.current && before.current !== place) {
       main.current?.focus({ preventScroll: true });
     }
-    before.current = pathname;
-  }, [pathname, main]);
+    before.current = place;
+  }, [place, main]);
 }

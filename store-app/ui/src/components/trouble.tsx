@@ -33,16 +33,21 @@ function useRetry() {
 function Closed({ why, retry }: { why: string; retry: () => void }) {
   useTitle("Closed for a moment");
   useEffect(() => {
+    let gone = false;
     let timer = setTimeout(look, PAUSE);
     async function look() {
       const ready = await getReadiness().then(
         () => true,
         () => false,
       );
+      if (gone) return;
       if (ready) retry();
       else timer = setTimeout(look, PAUSE);
     }
-    return () => clearTimeout(timer);
+    return () => {
+      gone = true;
+      clearTimeout(timer);
+    };
   }, [retry]);
   return (
     <Panel icon={<DoorClosedIcon />} title="Closed for a moment" live>

@@ -1,27 +1,33 @@
-/** How answers are kept, and which failures are worth a second try or a word. */
+/** How answers are kept, and how often each is asked for anew. */
 import { QueryCache, QueryClient } from "@tanstack/react-query";
-import { toast } from "sonner";
-import { branchQuery } from "./queries";
+import { Problem } from "./problem";
+
+/** How often a page that lies open looks whether its shelves are still so, and can be reached at all. */
+const LOOK_PAUSE = 15_000;
+/** How often while they cannot. */
+const AWAY_PAUSE = 1_500;
 
 export function makeQueryClient(): QueryClient {
   const queryCache = new QueryCache({
-    onError: (error, query) => {
-      // A page without data shows the failure itself; the badge tells of its own.
-      const shown = query.state.data !== undefined;
-      const badge = JSON.stringify(query.queryKey) === JSON.stringify(branchQuery().queryKey);
-      if (shown && !badge) {
-        toast.warning("Showing what was here a moment ago", {
-          id: "stale",
-          description: error.message,
-        });
-      }
+    onError: (error, { queryKey, state }) => {
+      const isGone = error instanceof Problem && error.kind === "absent";
+      // Not to be shown any longer; the page that asks again says so itself.
+      if (isGone && state.data !== undefined) void client.resetQueries({ queryKey, exact: true });
     },
   });
-  return new QueryClient({
+  const client = new QueryClient({
     queryCache,
     defaultOptions: {
-      // The store itself waits for a database that is about to come; the closed page asks again.
-      queries: { staleTime: 30_000, retry: false },
+      queries: {
+        staleTime: LOOK_PAUSE,
+        // The store itself waits for a database that is about to come.
+        retry: false,
+        refetchInterval: ({ state }) => (state.status === "error" ? AWAY_PAUSE : LOOK_PAUSE),
+        // The store is on this machine: it answers also when the browser takes that for offline.
+        networkMode: "always",
+      },
+      mutations: { networkMode: "always" },
     },
   });
+  return client;
 }

@@ -1,5 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { featured, pictureOf, priceParts, stockOf, tradeOf, UNKNOWN_PICTURE, until } from "./shop";
+import {
+  countOf,
+  featured,
+  PAGE,
+  pictureOf,
+  priceParts,
+  stockOf,
+  tradeOf,
+  UNKNOWN_PICTURE,
+  until,
+} from "./shop";
 
 test("stock is told in three ways", () => {
   for (const [quantity, level, text] of [
@@ -12,6 +22,15 @@ test("stock is told in three ways", () => {
   ] as const) {
     expect(stockOf(quantity)).toEqual({ level, text });
   }
+});
+
+test("what is on a page is counted, and one product more is not on it", () => {
+  expect(countOf(0, 1)).toBe("0 products");
+  expect(countOf(1, 1)).toBe("1 product");
+  expect(countOf(PAGE, 1)).toBe("48 products");
+  expect(countOf(PAGE + 1, 1)).toBe("Products 1 to 48");
+  expect(countOf(2, 3)).toBe("Products 97 to 98");
+  expect(countOf(0, 3)).toBe("No products");
 });
 
 test("a price is never made a fraction of", () => {

@@ -53,6 +53,17 @@ export function featured<P extends { category_id: number }>(products: P[], count
     .slice(0, count);
 }
 
+/** How many products a page shows. */
+export const PAGE = 48;
+
+/** Says what is on a page, of which `found` are known: one more than a page holds if there is another. */
+export function countOf(found: number, page: number): string {
+  if (page === 1 && found <= PAGE) return `${found} ${found === 1 ? "product" : "products"}`;
+  if (found === 0) return "No products";
+  const before = (page - 1) * PAGE;
+  return `Products ${before + 1} to ${before + Math.min(found, PAGE)}`;
+}
+
 /** Says how far away a time is: `"in 6 days"`. */
 export function until(time: string, now: number): string {
   const minutes = Math.round((Date.parse(time) - now) / 60_000);
