@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::credentials::Target;
-use crate::git::{Located, Version};
+use crate::git::{HeadVersion, Located};
 
 /// Something that is not as it should be, and what a person can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(crate) struct WorktreeView {
     pub(crate) stands_at: Option<(u64, u64)>,
     pub(crate) head: Head,
     /// Which version of the file said so; `None` where that cannot be told by a glance.
-    pub(crate) head_version: Option<Version>,
+    pub(crate) head_version: Option<HeadVersion>,
     pub(crate) is_locked: bool,
     pub(crate) slot: Option<Slot>,
     pub(crate) standing: Standing,

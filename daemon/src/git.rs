@@ -4,7 +4,6 @@
 use crate::machine::is_remote;
 use crate::patient::Hangs;
 use daemon_core::Timestamp;
-use daemon_core::git_file;
 use daemon_core::ids::{GitRef, Slot, WorktreeId};
 use daemon_core::state::{GitView, Head, Seen, Worktree};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,17 +14,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 mod command;
+mod head;
 mod link;
 mod linked;
 mod renames;
 mod version;
 
+pub(crate) use head::{HeadVersion, now as head_now};
 pub(crate) use link::leads_back;
 use linked::Remembered;
-pub(crate) use version::Version;
-
-/// What HEAD holds in a repository whose refs are in a reftable.
-const REFTABLE_HEAD: &[u8] = b"ref: refs/heads/.invalid";
 
 /// What git says of itself, as in `git version 2.39.5`. Blocking.
 pub(crate) fn version() -> Result<String, String> {
@@ -74,7 +71,7 @@ impl Place {
     }
 
     /// The version of HEAD that was read, if its file tells where it points and one can rely on seeing the next one.
-    pub(crate) fn head_version(&self) -> Option<Version> {
+    pub(crate) fn head_version(&self) -> Option<HeadVersion> {
         self.remembered.head.as_ref().map(|(version, _)| *version)
     }
 }
@@ -242,16 +239,17 @@ impl Access {
     }
 
     /// Where HEAD of a worktree points, which its file need not be read for again if it is of the version known.
-    fn head_of(&self, place: &mut Place, known: Option<(Version, Head)>) -> Head {
-        let file = place.admin_dir.join("HEAD");
+    fn head_of(&self, place: &mut Place, known: Option<(HeadVersion, Head)>) -> Head {
         if let Some((version, head)) = known
-            && Version::of(&file) == Some(version)
+            && version.is_still(&place.admin_dir)
         {
             place.remembered.head = Some((version, head.clone()));
             return head;
         }
-        match (self, read_head(&place.admin_dir)) {
-            (Self::Command(listing), (Head::Unknown(_), _)) => listing.head(&place.root),
+        match (self, head::read(&place.admin_dir)) {
+            (Self::Command(listing), (Head::Unknown(_), _)) => {
+                head::in_use(listing.head(&place.root), &place.admin_dir)
+            }
             (_, (head, version)) => {
                 place.remembered.head = version.map(|version| (version, head.clone()));
                 head
@@ -259,14 +257,24 @@ impl Access {
         }
     }
 
-    fn has(&self, name: &GitRef) -> Result<bool, String> {
+    /// Says whether a ref exists; `None` where nobody can tell because of its name.
+    fn has(&self, name: &GitRef) -> Result<Option<bool>, String> {
         let repository = match self {
             Self::Library(repository) => repository,
-            Self::Command(listing) => return Ok(listing.has(name)),
+            Self::Command(listing) => return Ok(Some(listing.has(name))),
         };
         match repository.find_reference(name.as_str()) {
-            Ok(_) => Ok(true),
-            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(false),
+            Ok(_) => Ok(Some(true)),
+            Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(Some(false)),
+            // It is no name by libgit2's rules, or longer than its limit of 1024 bytes.
+            Err(error)
+                if matches!(
+                    error.code(),
+                    git2::ErrorCode::InvalidSpec | git2::ErrorCode::BufSize
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(format!("cannot look up `{name}`: {}", error.message())),
         }
     }
@@ -457,47 +465,35 @@ fn look_at_refs(
     let (mut existing, mut missing) = (BTreeSet::new(), BTreeMap::new());
     let heads: BTreeSet<_> = view.worktrees.iter().filter_map(Worktree::slot).collect();
     for (name, since) in &question.refs {
-        if access.has(name)? {
+        // One that nobody can look for is not proven gone. That is its own trouble, not its repository's.
+        if access.has(name)?.unwrap_or(true) {
             existing.insert(name.clone());
         } else if !heads.contains(&Slot::Ref(name.clone())) {
             missing.insert(name.clone(), *since);
         }
     }
     let mut renamed = renames::follow(&question.common_dir, &missing);
-    for to in renamed.values().cloned().collect::<BTreeSet<_>>() {
-        if !access.has(&to)? {
-            renamed.retain(|_, name| name != &to);
+    for (old, to) in renamed.clone() {
+        let is_there = access.has(&to)?;
+        if is_there.is_none() {
+            existing.insert(old.clone());
+        }
+        if is_there != Some(true) {
+            renamed.remove(&old);
         }
     }
     Ok((existing, renamed))
 }
 
 /// Says whether HEAD of a worktree is certain to point where it did. A glance, for a file system of this machine.
-pub(crate) fn is_head_still(admin_dir: &Path, version: Version) -> bool {
-    Version::of(&admin_dir.join("HEAD")) == Some(version)
+pub(crate) fn is_head_still(admin_dir: &Path, version: HeadVersion) -> bool {
+    version.is_still(admin_dir)
 }
 
 /// Says whether a directory is the one that it was, and no link to it. A glance, for a file system of this machine.
 pub(crate) fn is_root_still(root: &Path, stands_at: (u64, u64)) -> bool {
     let meta = std::fs::symlink_metadata(root);
     meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == stands_at)
-}
-
-/// Where HEAD of a worktree points at this moment.
-pub(crate) fn head_now(root: &Path, admin_dir: &Path) -> Head {
-    match version::read(&admin_dir.join("HEAD")) {
-        Ok((bytes, _)) if bytes.trim_ascii() == REFTABLE_HEAD => command::head(root),
-        Ok((bytes, _)) => git_file::parse_head(&bytes),
-        Err(error) => Head::Unknown(cannot("read HEAD in", admin_dir, &error)),
-    }
-}
-
-/// Reads where HEAD points, in a worktree's git directory, and of which version.
-fn read_head(git_dir: &Path) -> (Head, Option<Version>) {
-    match version::read(&git_dir.join("HEAD")) {
-        Ok((bytes, version)) => (git_file::parse_head(&bytes), version),
-        Err(error) => (Head::Unknown(cannot("read HEAD in", git_dir, &error)), None),
-    }
 }
 
 /// Says whether git ignores a path in a worktree and does not track it, so that a secret may be written there.

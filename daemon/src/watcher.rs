@@ -13,7 +13,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Files whose change can move a worktree; everything else in a git directory is noise.
-const TELLING: [&str; 5] = ["HEAD", "worktrees", "gitdir", "locked", "packed-refs"];
+const TELLING: [&str; 8] = [
+    "HEAD",
+    "worktrees",
+    "gitdir",
+    "locked",
+    "packed-refs",
+    "rebase-merge",
+    "rebase-apply",
+    "BISECT_START",
+];
 
 /// How long a directory is taken to be watched without asking for it again. The kernel tells when it drops a watch, except when
 /// a disk goes away.

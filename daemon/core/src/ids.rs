@@ -52,6 +52,28 @@ text_id! {
 impl GitRef {
     const HEADS: &str = "refs/heads/";
 
+    /// Takes a full name, if it is one by git's rules (`git help check-ref-format`).
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_odd = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
+        let is_no_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+        let is_name = text.starts_with("refs/")
+            && !text.contains(is_odd)
+            && !["..", "@{"].iter().any(|odd| text.contains(odd))
+            && !text.ends_with('.')
+            && !text.split('/').any(is_no_part);
+        is_name.then(|| Self::new(text))
+    }
+
+    /// Takes the short name of a local git branch.
+    pub fn parse_short(text: &str) -> Option<Self> {
+        Self::parse(&format!("{}{text}", Self::HEADS))
+    }
+
+    /// Takes the full name of a local git branch.
+    pub fn parse_head(text: &str) -> Option<Self> {
+        Self::parse(text).filter(|name| name.0.starts_with(Self::HEADS))
+    }
+
     /// The short name, as in `feature/x`.
     pub fn short(&self) -> &str {
         self.0.strip_prefix(Self::HEADS).unwrap_or(&self.0)
@@ -130,6 +152,39 @@ impl fmt::Display for Slot {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn git_05_a_ref_has_a_name_by_gits_rules() {
+        let long = "n/".repeat(2000);
+        let good = [
+            "x",
+            "-x",
+            "a/b",
+            "a.b",
+            "x.lock_",
+            "a@b",
+            "{",
+            "caf\u{e9}",
+            "!!!",
+            "a{@",
+            "\u{202e}x",
+        ];
+        for name in good.into_iter().map(str::to_owned).chain([format!("{long}x")]) {
+            assert_eq!(
+                GitRef::parse_short(&name).map(|name| name.short().to_owned()),
+                Some(name)
+            );
+        }
+        let odd = [
+            "", "/", "a/", "/a", "a//b", "a..b", ".a", "a/.b", "a.", "a.lock", "a.lock/b", "a b", "a~", "a^",
+            "a:b", "a?", "a*", "a[", "a\\b", "a@{b", "a\u{7f}", "a\tb", "a\nb",
+        ];
+        for name in odd {
+            assert_eq!(GitRef::parse_short(name), None, "{name:?}");
+        }
+        assert_eq!(GitRef::parse("HEAD"), None);
+        assert_eq!(GitRef::parse_head("refs/tags/a"), None);
+    }
 
     proptest! {
         #[test]

@@ -1,6 +1,7 @@
 //! Reads the entry of one linked worktree below `worktrees/`: where its root is, where its HEAD points, whether it is locked.
 //! What was read at the last look is taken from there while the files it came from are the same.
 
+use super::head::HeadVersion;
 use super::link::Link;
 use super::version::{self, Version};
 use super::{Access, Found, Place, StoodIn, cannot};
@@ -18,7 +19,7 @@ use std::time::Instant;
 /// certain to look different after its next change.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Remembered {
-    pub(super) head: Option<(Version, Head)>,
+    pub(super) head: Option<(HeadVersion, Head)>,
     /// The root as it is named there.
     gitdir: Option<(Version, PathBuf)>,
     /// The `.git` in the root, which leads back.

@@ -89,8 +89,8 @@ fn parse(line: &str) -> Option<Line> {
     let at = head.rsplit(' ').nth(1)?.parse().ok()?;
     Some(Line {
         at,
-        from: GitRef::new(from),
-        to: GitRef::new(to),
+        from: GitRef::parse(from)?,
+        to: GitRef::parse(to)?,
     })
 }
 
@@ -119,6 +119,8 @@ mod tests {
             None
         );
         assert_eq!(parse("Branch: renamed refs/heads/a to refs/heads/b"), None);
+        let odd = "00 11 J <j@x> 1795439762 +0100\tBranch: renamed refs/heads/a to refs/heads/b..c";
+        assert_eq!(parse(odd), None);
     }
 
     #[test]

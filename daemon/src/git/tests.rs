@@ -393,6 +393,197 @@ fn git_05_odd_heads_are_unknown() {
 }
 
 #[test]
+fn git_05_names_of_refs_are_judged_as_git_does() {
+    let names = [
+        "x",
+        "a/b",
+        "a/",
+        "/a",
+        "a//b",
+        "a..b",
+        ".a",
+        "a/.b",
+        "a.",
+        "a.lock",
+        "a.lock/b",
+        "a b",
+        "a~",
+        "a^",
+        "a:b",
+        "a?",
+        "a*",
+        "a[",
+        "a\\b",
+        "a@{b",
+        "a@b",
+        "@",
+        "a{",
+        "\u{7f}",
+        "a\t",
+        "\u{85}",
+        "-x",
+        "caf\u{e9}",
+        "a.b",
+        "..",
+        ".",
+    ];
+    for name in names {
+        let full = format!("refs/heads/{name}");
+        let judged = Command::new("git").args(["check-ref-format", &full]).status();
+        let is_name = judged.expect("git is installed").success();
+        assert_eq!(GitRef::parse(&full).is_some(), is_name, "{name:?}");
+    }
+}
+
+#[test]
+fn git_05_a_ref_that_nobody_can_look_for_is_its_own_trouble_alone() {
+    let repo = Repo::new();
+    repo.git(&["branch", "here"]);
+    let names = [
+        "refs/heads/feature/",
+        "refs/heads/a..b",
+        "refs/heads/a b",
+        &format!("refs/heads/{}x", "long/".repeat(300)),
+        &format!("refs/heads/{}", "n".repeat(300)),
+        "refs/heads/here",
+        "refs/heads/here/below",
+        "refs/heads/gone",
+    ];
+    let found = look_at(&repo.question(&names), None);
+    let gone = |name: &str| !found.view.refs.contains(&GitRef::new(name));
+    let gone: Vec<_> = names.into_iter().filter(|name| gone(name)).collect();
+    assert_eq!(gone, ["refs/heads/here/below", "refs/heads/gone"]);
+
+    // A reflog that a stranger wrote leads to no such name either.
+    let log = "0 1 J <j@x> 1795439762 +0100\tBranch: renamed refs/heads/gone to refs/heads/a..b\n";
+    std::fs::write(repo.main().join(".git/logs/refs/heads/here"), log).expect("written");
+    assert!(repo.look(None).view.renamed.is_empty());
+}
+
+/// Makes two lines of history that cannot be put together, and returns the commits of `topic`, the last one first.
+fn with_a_conflict(repo: &Repo) -> (String, String) {
+    let commit = |text: &str| {
+        std::fs::write(repo.main().join("file"), text).expect("written");
+        repo.git(&["add", "file"]);
+        repo.git(&["commit", "-q", "-m", text]);
+        repo.git(&["rev-parse", "HEAD"])
+    };
+    repo.git(&["switch", "-q", "-c", "topic"]);
+    let first = commit("one");
+    let last = commit("two");
+    repo.git(&["switch", "-q", "main"]);
+    commit("other");
+    (last, first)
+}
+
+/// The same as [`run_git`] for what may stop in the middle.
+fn try_git(dir: &Path, args: &[&str]) -> bool {
+    let git = Command::new("git")
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "-c",
+            "core.editor=true",
+        ])
+        .args(args)
+        .current_dir(dir)
+        .output();
+    git.expect("git is installed").status.success()
+}
+
+#[test]
+fn git_08_a_worktree_stays_on_the_git_branch_that_is_rebased_or_bisected() {
+    for is_linked in [false, true] {
+        let repo = Repo::new();
+        let (last, first) = with_a_conflict(&repo);
+        let (dir, id) = if is_linked {
+            repo.git(&["worktree", "add", "-q", "../wt", "topic"]);
+            (repo.beside("wt"), "wt")
+        } else {
+            repo.git(&["switch", "-q", "topic"]);
+            (repo.main(), "")
+        };
+        let topic = Head::Branch(GitRef::new("refs/heads/topic"));
+        let mut found = repo.look(None);
+        let mut assert_on = |head: &Head, what: &str| {
+            found = repo.look(Some(&found));
+            assert_eq!(head_of(&found, id), head, "{what}");
+            let admin_dir = &found.places[&WorktreeId::parse(id)].admin_dir;
+            assert_eq!(&head_now(&dir, admin_dir), head, "{what}");
+        };
+        for backend in ["--merge", "--apply"] {
+            assert!(
+                !try_git(&dir, &["rebase", backend, "main"]),
+                "it stops at a conflict"
+            );
+            assert_on(&topic, "stopped");
+            assert!(try_git(&dir, &["rebase", "--abort"]));
+            assert_on(&topic, "aborted");
+            assert!(
+                !try_git(&dir, &["rebase", backend, "main"]),
+                "it stops at a conflict"
+            );
+            while !try_git(&dir, &["rebase", "--skip"]) {
+                assert_on(&topic, "stopped again");
+            }
+            assert_on(&topic, "done");
+            run_git(&dir, &["reset", "-q", "--hard", &last]);
+        }
+        run_git(&dir, &["bisect", "start", "topic", "topic~2"]);
+        assert_on(&topic, "bisected");
+        run_git(&dir, &["bisect", "reset"]);
+        assert_on(&topic, "reset");
+
+        // What was detached before stays so, and what is given up in the middle is.
+        run_git(&dir, &["switch", "-q", "--detach"]);
+        assert_on(&Head::Detached(last.clone()), "detached");
+        run_git(&dir, &["bisect", "start", "HEAD", "HEAD~2"]);
+        assert_on(&Head::Detached(first.clone()), "detached and bisected");
+        run_git(&dir, &["bisect", "reset"]);
+        run_git(&dir, &["switch", "-q", "topic"]);
+        assert!(!try_git(&dir, &["rebase", "main"]), "it stops at a conflict");
+        assert!(try_git(&dir, &["rebase", "--quit"]));
+        let main = repo.git(&["rev-parse", "main"]);
+        assert_on(&Head::Detached(main), "given up");
+    }
+}
+
+#[test]
+fn git_08_a_bisect_that_begins_where_head_stays_is_seen_in_spite_of_memory() {
+    let repo = Repo::new();
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    let id = WorktreeId::parse("wt");
+    let mut before = repo.look(None);
+    while before.places[&id].head_version().is_none() {
+        std::thread::sleep(Duration::from_millis(100));
+        before = repo.look(Some(&before));
+    }
+    let version = before.places[&id].head_version().expect("just seen");
+    let admin_dir = before.places[&id].admin_dir.clone();
+    assert!(is_head_still(&admin_dir, version));
+    std::fs::write(admin_dir.join("BISECT_START"), "main\n").expect("written");
+    assert!(!is_head_still(&admin_dir, version));
+    let main = Head::Branch(GitRef::new("refs/heads/main"));
+    assert_eq!(head_of(&repo.look(Some(&before)), "wt"), &main);
+    std::fs::write(admin_dir.join("BISECT_START"), "a..b\n").expect("written");
+    assert!(matches!(
+        head_of(&repo.look(Some(&before)), "wt"),
+        Head::Unknown(_)
+    ));
+    std::fs::remove_file(admin_dir.join("BISECT_START")).expect("removed");
+    std::os::unix::fs::symlink(repo.beside("elsewhere"), admin_dir.join("rebase-merge")).expect("linked");
+    std::fs::create_dir(repo.beside("elsewhere")).expect("made");
+    std::fs::write(repo.beside("elsewhere/head-name"), "refs/heads/main\n").expect("written");
+    let found = repo.look(Some(&before));
+    assert!(
+        matches!(head_of(&found, "wt"), Head::Detached(_)),
+        "a link is not followed"
+    );
+}
+
+#[test]
 fn an_unreadable_list_is_unknown_not_empty() {
     let repo = Repo::new();
     let worktrees = repo.main().join(".git/worktrees");

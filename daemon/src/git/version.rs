@@ -15,7 +15,7 @@ const MAX_GIT_FILE: u64 = 8 * 1024;
 /// its index racy then. The longest ticks last two seconds.
 const SETTLED: TimeDelta = TimeDelta::seconds(3);
 
-/// What two versions of a file never have in common. Only to be kept for file systems of this machine.
+/// What two versions of a file or a directory never have in common. Only to be kept for file systems of this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Version {
     device: u64,
@@ -30,6 +30,17 @@ impl Version {
     pub(super) fn of(path: &Path) -> Option<Self> {
         let meta = std::fs::symlink_metadata(path).ok()?;
         meta.is_file().then(|| Self::new(&meta))
+    }
+
+    /// The version of a directory, which changes with the names in it; `None` if that is none.
+    pub(super) fn of_dir(path: &Path) -> Option<Self> {
+        let meta = std::fs::symlink_metadata(path).ok()?;
+        meta.is_dir().then(|| Self::new(&meta))
+    }
+
+    /// The same, if it has settled.
+    pub(super) fn of_settled_dir(path: &Path) -> Option<Self> {
+        Self::of_dir(path).filter(|version| version.is_settled(clock::now()))
     }
 
     fn new(meta: &Metadata) -> Self {

@@ -202,16 +202,49 @@ async fn git_08_a_rebase_and_a_bisect_make_no_branches() {
     world.git_in(&w, &["bisect", "reset"]);
     assert_eq!(world.branch(&w).await, "jane-doe-topic");
     world.reconcile().await;
-    // HEAD was detached for moments; a pass that falls into one may make the worktree a branch, and no more than that one.
-    let names = world.service_names().await;
-    let others = names
-        .iter()
-        .filter(|name| !["jane-doe-main", "jane-doe-topic", "production"].contains(&&***name));
-    let others: Vec<_> = others.collect();
+    left(&world, &["jane-doe-topic"]).await;
+
+    // One that stops is open for as long as a person thinks.
+    fs::write(world.main().join("f0"), "other").expect("written");
+    world.git(&["add", "f0"]);
+    world.git(&["commit", "-q", "-m", "other"]);
+    let before = (uid(&world, &w).await, env_text(&w));
+    let rebase = std::process::Command::new("git")
+        .args([
+            "-c",
+            "user.name=t",
+            "-c",
+            "user.email=t@example.com",
+            "rebase",
+            "-q",
+            "main",
+        ])
+        .current_dir(&w)
+        .output();
     assert!(
-        others.iter().all(|name| *name == "jane-doe-main-worktree-w"),
-        "{others:?}"
+        !rebase.expect("git is installed").status.success(),
+        "it stops at a conflict"
     );
+    world.reconcile().await;
+    assert_eq!((uid(&world, &w).await, env_text(&w)), before);
+    world.git_in(&w, &["rebase", "--abort"]);
+    world.git_in(&w, &["bisect", "start", "HEAD", "HEAD~8"]);
+    world.reconcile().await;
+    assert_eq!((uid(&world, &w).await, env_text(&w)), before);
+    world.git_in(&w, &["bisect", "reset"]);
+    world.reconcile().await;
+    assert_eq!((uid(&world, &w).await, env_text(&w)), before);
+    assert_eq!(
+        world.service_names().await,
+        ["jane-doe-main", "jane-doe-topic", "production"]
+    );
+    let events = world
+        .client()
+        .await
+        .list_events(v1::ListEventsRequest::default())
+        .await;
+    let events = events.expect("listed").into_inner().events;
+    assert!(!format!("{events:?}").contains("worktree-w"), "{events:?}");
 }
 
 #[tokio::test]
