@@ -207,15 +207,11 @@ pub(crate) fn not_ready(view: &RepositoryView, worktree: Option<&WorktreeView>) 
         .cloned();
     match (problem, worktree) {
         (Some(Problem { message, fix }), _) => status(reason, message, fix),
-        (None, Some(worktree)) => {
-            let message = match &worktree.head {
-                Head::Unknown(why) => format!("HEAD cannot be read: {why}"),
-                Head::Branch(_) | Head::Detached(_) => {
-                    format!("the branch is not ready yet: {}", worktree.why)
-                }
-            };
-            status(reason, message, "try again, or see `lakebase status`")
-        }
+        (None, Some(worktree)) => status(
+            reason,
+            format!("the branch is not ready yet: {}", worktree.why),
+            "try again, or see `lakebase status`",
+        ),
         (None, None) => status(
             reason,
             "the worktree was not seen yet",

@@ -11,6 +11,7 @@ use crate::services::chain;
 use daemon_core::ids::{Slot, WorktreeId};
 use daemon_core::plan::{Standing, Step};
 use daemon_core::state::{Head, Observed, Record, RecordState, RemoteState, Worktree};
+use daemon_core::why::Why;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -175,7 +176,12 @@ pub(crate) fn worktree_views(found: &Found, before: &Worktrees) -> Worktrees {
         view.head_version = place.head_version();
         view.is_locked = worktree.is_locked;
         if let Head::Unknown(reason) = &worktree.head {
-            view.why = format!("HEAD cannot be read: {reason}");
+            let why = Why::HeadUnknown(reason.clone());
+            view.why = why.to_string();
+            view.problem = Some(Problem {
+                message: why.to_string(),
+                fix: why.fix().unwrap_or_default(),
+            });
         }
         Some(Arc::new(view))
     };

@@ -1,3 +1,5 @@
+//! Beliefs about the ledger: in memory, and on a disk that loses it, damages it or brings an older one back.
+
 use super::*;
 use daemon_core::ids::{GitRef, WorktreeId};
 

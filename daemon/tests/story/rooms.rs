@@ -1,5 +1,6 @@
 //! Which file may touch what: text checks over the daemon's sources. Each failure says the rule.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,16 +29,21 @@ fn holders(text: &str) -> Vec<String> {
             .lines()
             .any(|line| !line.trim_start().starts_with("//") && line.contains(text))
     };
-    let name = |path: PathBuf| {
-        path.strip_prefix(&src)
-            .expect("inside")
+    let is_test = |path: &PathBuf| path.ends_with("tests.rs");
+    // A file and the folder of its name are one room.
+    let room = |path: PathBuf| {
+        let inside = path.strip_prefix(&src).expect("inside");
+        let first = inside.iter().next().expect("it has a name");
+        Path::new(first)
+            .with_extension("rs")
             .to_string_lossy()
             .into_owned()
     };
-    let mut names: Vec<_> = sources(&src).into_iter().filter(holds).map(name).collect();
-    names.retain(|name| !name.ends_with("tests.rs"));
-    names.sort();
-    names
+    let holders = sources(&src)
+        .into_iter()
+        .filter(|path| holds(path) && !is_test(path));
+    let rooms: BTreeSet<String> = holders.map(room).collect();
+    rooms.into_iter().collect()
 }
 
 #[test]
