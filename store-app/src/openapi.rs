@@ -43,22 +43,18 @@ pub(crate) fn router() -> Router<Database> {
     // Answers come from whichever branch serves now: none is worth keeping.
     let no_store = HeaderValue::from_static("no-store");
     let fresh = SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, no_store);
-    let kept = SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, lifetime_of_docs);
+    let lifetime = |response: &Response| Some(lifetime_of_docs(response));
+    let kept = SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, lifetime);
     let docs = Router::from(docs).layer(kept);
     routes.layer(fresh).merge(docs)
 }
 
 /// The page's files change with the program alone, and so does the document; that one is short, and asked for by programs.
-fn lifetime_of_docs(response: &Response) -> Option<HeaderValue> {
+fn lifetime_of_docs(response: &Response) -> HeaderValue {
     let kind = response.headers().get(header::CONTENT_TYPE);
     let is_document = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    Some(HeaderValue::from_static(
-        if response.status().is_success() && !is_document {
-            FOR_AN_HOUR
-        } else {
-            "no-store"
-        },
-    ))
+    let is_kept = response.status().is_success() && !is_document;
+    HeaderValue::from_static(if is_kept { FOR_AN_HOUR } else { "no-store" })
 }
 
 fn described() -> OpenApiRouter<Database> {

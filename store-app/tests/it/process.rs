@@ -2,10 +2,12 @@
 
 use crate::control::Control;
 use crate::postgres::Postgres;
+use crate::store::DEADLINE;
 use lakebase_proto::{Reason, status};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// The program in an environment of its own.
@@ -56,11 +58,16 @@ impl Running {
     }
 
     /// Sends SIGTERM and returns the exit code and what was logged, unless that goes elsewhere.
-    pub(crate) fn terminate(mut self) -> (Option<i32>, String) {
+    pub(crate) fn terminate(self) -> (Option<i32>, String) {
         let pid = self.0.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status();
         assert!(sent.is_ok_and(|status| status.success()));
-        let deadline = Instant::now() + Duration::from_secs(30);
+        self.ended()
+    }
+
+    /// Waits for its end, and returns the same.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let deadline = Instant::now() + DEADLINE;
         let code = loop {
             if let Some(status) = self.0.try_wait().expect("our child") {
                 break status.code();
@@ -151,6 +158,12 @@ async fn without_a_daemon_the_environment_serves_after_the_wait() {
     assert!(!log.contains(crate::postgres::JANE), "{log}");
 }
 
+/// How a store ends that should serve nobody.
+fn end_of(mut command: Command) -> (Option<i32>, String) {
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    Running(command.spawn().expect("runs")).ended()
+}
+
 /// A store in the worktree of a daemon, while the environment names the database of another worktree.
 fn in_anothers_environment(postgres: &Postgres, wait: &str) -> Command {
     let mut command = program(&["serve", "--daemon-wait", wait], postgres.dir());
@@ -169,9 +182,8 @@ async fn a_worktree_without_a_branch_is_not_served_from_anothers_database() {
     let control = Control::start(&postgres.dir().join("l.sock"));
     let full = status(Reason::Blocked, "the project is full", "delete a branch");
     control.refuse(full);
-    let output = in_anothers_environment(&postgres, "30s").output().expect("runs");
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let (code, said) = end_of(in_anothers_environment(&postgres, "30s"));
+    assert_eq!(code, Some(1), "{said}");
     let end = "error: cannot use the branch of this worktree: lakebased says: the project is full\n\
                hint: delete a branch\n";
     assert!(said.ends_with(end), "{said}");
@@ -182,11 +194,8 @@ async fn a_worktree_without_a_branch_is_not_served_from_anothers_database() {
 async fn a_branch_that_takes_too_long_is_not_replaced_by_anothers_database() {
     let postgres = Postgres::with_shop().await;
     let _never_ready = Control::start(&postgres.dir().join("l.sock"));
-    let output = in_anothers_environment(&postgres, "300ms")
-        .output()
-        .expect("runs");
-    let said = stderr(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let (code, said) = end_of(in_anothers_environment(&postgres, "300ms"));
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("hint: `lakebase why`"), "{said}");
     assert!(!said.contains("`lakebase up`"), "{said}");
     assert_untouched(&postgres).await;
@@ -203,14 +212,18 @@ async fn where_the_daemon_has_no_worktree_the_environment_serves() {
 }
 
 /// A store that starts, and what it says, line by line.
-fn starting(mut command: Command) -> (Running, impl FnMut(&str) -> String) {
+fn starting(mut command: Command) -> (Running, impl FnMut(&str)) {
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("runs");
-    let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
     let until = move |part: &str| {
-        let mut lines = lines.by_ref().map(|line| line.expect("text"));
-        let found = lines.find(|line| line.contains(part));
-        found.unwrap_or_else(|| panic!("it ended without saying {part}"))
+        let is_said = |line: String| line.contains(part);
+        while !is_said(
+            told.recv_timeout(DEADLINE)
+                .unwrap_or_else(|_| panic!("never said: {part}")),
+        ) {}
     };
     (Running(child), until)
 }
@@ -235,8 +248,7 @@ async fn a_daemon_that_came_late_is_not_said_to_be_away() {
     let (_running, mut until) = starting(in_anothers_environment(&postgres, "3s"));
     until("it is not running");
     let _never_ready = Control::start(&postgres.dir().join("l.sock"));
-    let told = until("error: ");
-    assert!(told.contains("no branch ready"), "{told}");
+    until("error: cannot use the branch of this worktree: lakebased has no branch ready");
     until("hint: `lakebase why`");
     assert_untouched(&postgres).await;
 }

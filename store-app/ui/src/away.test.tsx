@@ -32,6 +32,22 @@ test("a page that lies open says that the database is away, and when it is back 
   expect(screen.queryByRole("alert")).toBeNull();
 });
 
+test("nobody is asked for a page at which nobody looks, until somebody does", async () => {
+  vi.useFakeTimers({ shouldAdvanceTime: true });
+  const { asked } = openShop("/products", answers);
+  const looks = () => asked.filter((path) => path.startsWith("/api/products")).length;
+  expect(await screen.findByText(blob.name)).toBeDefined();
+  await act(() => vi.advanceTimersByTimeAsync(6 * 60_000));
+  const before = looks();
+  expect(before).toBeGreaterThan(10);
+  await act(() => vi.advanceTimersByTimeAsync(60 * 60_000));
+  expect(looks()).toBe(before);
+  fireEvent.pointerMove(window);
+  await waitFor(() => expect(looks()).toBe(before + 1));
+  await act(() => vi.advanceTimersByTimeAsync(15_000));
+  expect(looks()).toBe(before + 2);
+});
+
 test("a product that is taken off the shelf is not shown any longer", async () => {
   vi.useFakeTimers({ shouldAdvanceTime: true });
   answers["/api/products/1"] = detail;

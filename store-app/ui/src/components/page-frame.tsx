@@ -1,5 +1,6 @@
 import { Outlet, useRouterState } from "@tanstack/react-router";
 import { useEffect, useRef } from "react";
+import { usePresenceWatch } from "@/lib/presence";
 import { useBranchWatch } from "@/lib/use-branch-watch";
 import { AwayNote } from "./away-note";
 import { Header } from "./header";
@@ -8,6 +9,7 @@ import { Toaster } from "./ui/sonner";
 /** What is around every page. */
 export function PageFrame() {
   useBranchWatch();
+  usePresenceWatch();
   const main = useRef<HTMLElement>(null);
   useFocusOnNavigation(main);
   return (

@@ -1,5 +1,6 @@
 /** How answers are kept, and how often each is asked for anew. */
 import { QueryCache, QueryClient } from "@tanstack/react-query";
+import { isSomebodyHere } from "./presence";
 import { Problem } from "./problem";
 
 /** How often a page that lies open looks whether its shelves are still so, and can be reached at all. */
@@ -22,7 +23,10 @@ export function makeQueryClient(): QueryClient {
         staleTime: LOOK_PAUSE,
         // The store itself waits for a database that is about to come.
         retry: false,
-        refetchInterval: ({ state }) => (state.status === "error" ? AWAY_PAUSE : LOOK_PAUSE),
+        refetchInterval: ({ state }) => {
+          if (state.status === "error") return AWAY_PAUSE;
+          return isSomebodyHere() && LOOK_PAUSE;
+        },
         // The store is on this machine: it answers also when the browser takes that for offline.
         networkMode: "always",
       },
