@@ -13,10 +13,10 @@ use daemon_core::lease;
 use daemon_core::naming;
 use daemon_core::permit::DeletePermit;
 use daemon_core::plan::{Action, Step};
-use daemon_core::state::{Observed, Record, RecordState, RemoteBranch, RemoteState, Worktree};
+use daemon_core::state::{GitView, Observed, Record, RecordState, RemoteBranch, RemoteState};
 use daemon_core::why::Why;
 use lakebase_api::Error;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,14 +138,8 @@ pub(crate) async fn restart_graces(applying: &mut Applying<'_>) -> Result<(), Le
 }
 
 /// Records which worktrees are locked: once a worktree is gone, nobody else can say whether it was.
-pub(crate) async fn note_locks(
-    applying: &mut Applying<'_>,
-    worktrees: &[Worktree],
-) -> Result<(), LedgerError> {
-    let is_locked = worktrees
-        .iter()
-        .filter_map(|worktree| Some((worktree.slot()?, worktree.is_locked)));
-    let is_locked: BTreeMap<Slot, bool> = is_locked.collect();
+pub(crate) async fn note_locks(applying: &mut Applying<'_>, git: &GitView) -> Result<(), LedgerError> {
+    let is_locked = git.locks();
     for record in &mut applying.records {
         if let Some(now) = is_locked
             .get(&record.slot)

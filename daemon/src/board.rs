@@ -68,6 +68,8 @@ pub(crate) struct WorktreeView {
     pub(crate) admin_dir: PathBuf,
     /// Device and inode of the root, if it is there and leads back to `admin_dir`.
     pub(crate) stands_at: Option<(u64, u64)>,
+    /// When `admin_dir` was made, where the file system tells.
+    pub(crate) born: Option<i64>,
     pub(crate) head: Head,
     /// Which version of the file said so; `None` where that cannot be told by a glance.
     pub(crate) head_version: Option<HeadVersion>,

@@ -145,7 +145,10 @@ fn lease(view: &RepositoryView, worktree: &WorktreeView, record: Option<&Record>
         }
     });
     if branch.ownership == Some(Ownership::Owned) && record.is_some_and(|record| record.was_locked) {
-        steps.push("the worktree is locked, so the branch is not reaped even if the worktree goes".into());
+        steps.push(
+            "the worktree is locked or out of reach, so the branch is not reaped even if the worktree goes"
+                .into(),
+        );
     }
     steps
 }

@@ -11,15 +11,17 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 mod command;
+mod fate;
 mod head;
 mod link;
 mod linked;
 mod renames;
 mod version;
 
+use fate::{Life, StoodIn};
 pub(crate) use head::{HeadVersion, now as head_now};
 pub(crate) use link::leads_back;
 use linked::Remembered;
@@ -97,22 +99,12 @@ pub(crate) struct Place {
     pub(crate) admin_dir: PathBuf,
     /// Device and inode of the root, if that was there and leads back.
     pub(crate) stands_at: Option<(u64, u64)>,
+    /// When its git directory was made, in nanoseconds, where the file system tells. Git never changes it.
+    pub(crate) born: Option<i64>,
     remembered: Remembered,
     /// What tells later whether the directory was removed or its disk went away.
     stood_in: Option<StoodIn>,
 }
-
-/// Where a root stood when it was last there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct StoodIn {
-    /// Device and inode of its parent directory, which is on the same device.
-    parent: (u64, u64),
-    seen_at: Instant,
-}
-
-/// A root that was missing for longer than this when its entry went was not removed by `git worktree remove`, which does both
-/// in one go.
-const SEEN_LATELY: Duration = Duration::from_mins(2);
 
 /// One complete look.
 #[derive(Debug, Clone, Default)]
@@ -121,6 +113,8 @@ pub(crate) struct Found {
     pub(crate) places: BTreeMap<WorktreeId, Place>,
     /// A part of it is on a file system that does not tell of all changes.
     pub(crate) is_remote: bool,
+    /// By the worktrees that records are about.
+    lives: BTreeMap<WorktreeId, Life>,
 }
 
 /// Finds the repository that holds a path.
@@ -296,6 +290,8 @@ pub(crate) struct Question {
     pub(crate) main_worktree: Option<PathBuf>,
     /// Refs whose existence is asked, and since when they have records.
     pub(crate) refs: BTreeMap<GitRef, Timestamp>,
+    /// The records about worktrees with a detached HEAD, and since when there are; `None` while they are not known.
+    pub(crate) worktrees: Option<BTreeMap<WorktreeId, Timestamp>>,
 }
 
 /// Looks at all worktrees. Blocking: a dead file system can hold it for long.
@@ -327,17 +323,7 @@ fn try_look(question: &Question, before: Option<&Found>) -> Result<Found, String
     }
     (found.view.refs, found.view.renamed) = look_at_refs(&access, question, &found.view)?;
     found.is_remote = is_remote(common_dir) || found.is_on_remote();
-    if let Some(before) = before {
-        remember_places(before, &mut found);
-        found.view.removed_live = removed_live(before, &found);
-        // Once seen it stays known until the worktree is there again: the pass that saw it may have come to nothing.
-        let known = before
-            .view
-            .removed_live
-            .iter()
-            .filter(|id| !found.places.contains_key(id));
-        found.view.removed_live.extend(known.cloned());
-    }
+    fate::compare(question, before, &mut found);
     Ok(found)
 }
 
@@ -415,47 +401,6 @@ fn linked_names(common_dir: &Path) -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// A look may fall into the middle of a removal: the directory is gone and its entry is not, or the entry has lost the file
-/// that names the directory. What was known of it is kept for the look after.
-fn remember_places(before: &Found, now: &mut Found) {
-    for (id, place) in &mut now.places {
-        let Some(old) = before.places.get(id) else {
-            continue;
-        };
-        if place.root.as_os_str().is_empty() {
-            place.root.clone_from(&old.root);
-            (place.is_foreign, place.stood_in) = (old.is_foreign, old.stood_in);
-        } else if place.root == old.root && !place.is_foreign {
-            place.stood_in = place.stood_in.or(old.stood_in);
-        }
-    }
-}
-
-/// Worktrees that are no longer listed, whose directory is gone too, from a parent directory that is still the same: so
-/// somebody removed them. An unmounted disk leaves another parent, or none.
-fn removed_live(before: &Found, now: &Found) -> BTreeSet<WorktreeId> {
-    let was_removed = |(id, place): &(&WorktreeId, &Place)| {
-        let Some(stood_in) = place.stood_in.filter(|_| !now.places.contains_key(id)) else {
-            return false;
-        };
-        let parent = place
-            .root
-            .parent()
-            .and_then(|parent| std::fs::symlink_metadata(parent).ok());
-        let root_is_gone = std::fs::symlink_metadata(&place.root)
-            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-        root_is_gone
-            && stood_in.seen_at.elapsed() < SEEN_LATELY
-            && parent.is_some_and(|parent| (parent.dev(), parent.ino()) == stood_in.parent)
-    };
-    before
-        .places
-        .iter()
-        .filter(was_removed)
-        .map(|(id, _)| id.clone())
-        .collect()
-}
-
 /// Those of the asked-for refs that exist, and the names of today of those that were renamed.
 fn look_at_refs(
     access: &Access,
@@ -488,6 +433,11 @@ fn look_at_refs(
 /// Says whether HEAD of a worktree is certain to point where it did. A glance, for a file system of this machine.
 pub(crate) fn is_head_still(admin_dir: &Path, version: HeadVersion) -> bool {
     version.is_still(admin_dir)
+}
+
+/// When the git directory of a worktree was made, where the file system tells.
+pub(crate) fn born_at(admin_dir: &Path) -> Option<i64> {
+    born(&std::fs::symlink_metadata(admin_dir).ok()?)
 }
 
 /// Says whether a directory is the one that it was, and no link to it. A glance, for a file system of this machine.

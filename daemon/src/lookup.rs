@@ -154,14 +154,22 @@ impl Lookup {
             return true;
         }
         let (root, admin_dir) = (worktree.root.clone(), worktree.admin_dir.clone());
-        let head = self.desk.run(move || git::head_now(&root, &admin_dir)).await;
+        let looking = self.desk.run(move || {
+            let head = git::head_now(&root, &admin_dir);
+            (head, git::born_at(&admin_dir))
+        });
+        let (head, born) = looking
+            .await
+            .unwrap_or_else(|hangs| (Head::Unknown(hangs.to_string()), None));
+        // Another worktree may have its name by now.
+        let is_other = matches!((born, worktree.born), (Some(now), Some(then)) if now != then);
         let now = Worktree {
             id: worktree.id.clone(),
             dir_name: String::new(),
-            head: head.unwrap_or_else(|hangs| Head::Unknown(hangs.to_string())),
+            head,
             is_locked: false,
         };
-        now.slot() == worktree.slot
+        now.slot() == worktree.slot && !is_other
     }
 }
 

@@ -253,10 +253,10 @@ impl Reconciler {
             None => None,
         };
         let records = match &place {
-            Some(place) => self.ledger.records(&row.id, place).await?,
-            None => vec![],
+            Some(place) => Some(self.ledger.records(&row.id, place).await?),
+            None => None,
         };
-        let git = self.look_at_git(row, memory, &records).await;
+        let git = self.look_at_git(row, memory, records.as_deref()).await;
         self.note_worktrees(view, memory, &git);
         match (settings, provider, place) {
             (Some(settings), Some(Ok(provider)), Some(place)) => {
@@ -266,7 +266,7 @@ impl Reconciler {
                     provider: &provider,
                     repository: &row.id,
                     place: &place,
-                    records,
+                    records: records.unwrap_or_default(),
                     locked: BTreeSet::new(),
                 };
                 let looking = Looking { settings, git };
@@ -289,7 +289,7 @@ impl Reconciler {
         let provider = applying.provider;
         let Looking { settings, git } = looking;
         if let Seen::Present(found) = git {
-            apply::note_locks(applying, &found.view.worktrees).await?;
+            apply::note_locks(applying, &found.view).await?;
         }
         if memory.steps.may_have_been_set() {
             apply::restart_graces(applying).await?;
@@ -477,12 +477,23 @@ impl Reconciler {
         &self,
         row: &RepositoryRow,
         memory: &mut Memory,
-        records: &[Record],
+        records: Option<&[Record]>,
     ) -> Seen<Arc<Found>> {
-        let refs = records.iter().filter_map(|record| match &record.slot {
-            Slot::Ref(name) => Some((name.clone(), record.since)),
-            Slot::Worktree(_) => None,
-        });
+        let refs = records
+            .iter()
+            .copied()
+            .flatten()
+            .filter_map(|record| match &record.slot {
+                Slot::Ref(name) => Some((name.clone(), record.since)),
+                Slot::Worktree(_) => None,
+            });
+        let worktrees = |records: &[Record]| {
+            let worktrees = records.iter().filter_map(|record| match &record.slot {
+                Slot::Worktree(id) => Some((id.clone(), record.since)),
+                Slot::Ref(_) => None,
+            });
+            worktrees.collect()
+        };
         let question = Question {
             common_dir: row.common_dir.clone(),
             device: row.device,
@@ -490,6 +501,7 @@ impl Reconciler {
             born: row.born,
             main_worktree: row.main_worktree.clone(),
             refs: refs.collect(),
+            worktrees: records.map(worktrees),
         };
         let before = memory.found.clone();
         let seen = memory
@@ -528,7 +540,9 @@ impl Reconciler {
         let before = std::mem::take(&mut view.worktrees);
         view.worktrees = view::worktree_views(found, &before);
         view.is_local = !found.is_remote;
-        memory.env.retain(|id| found.places.contains_key(id));
+        memory
+            .env
+            .retain(|id| found.places.contains_key(id) && !found.view.succeeded.contains_key(id));
         let wanted = wanted_watches(&view.common_dir, found);
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         view.watch_mode = match watcher.set(&view.id, &wanted) {

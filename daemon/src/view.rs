@@ -147,9 +147,10 @@ pub(crate) fn worktree_views(found: &Found, before: &Worktrees) -> Worktrees {
     let view = |worktree: &Worktree| {
         let place = found.places.get(&worktree.id)?;
         let slot = worktree.slot();
+        let is_succeeded = found.view.succeeded.contains_key(&worktree.id);
         let old = by_id
             .get(&worktree.id)
-            .filter(|old| old.slot == slot && slot.is_some());
+            .filter(|old| old.slot == slot && slot.is_some() && !is_succeeded);
         if let Some(old) = old.filter(|old| is_as_shown(worktree, place, old)) {
             return Some(Arc::clone(old));
         }
@@ -158,6 +159,7 @@ pub(crate) fn worktree_views(found: &Found, before: &Worktrees) -> Worktrees {
             root: place.root().to_owned(),
             admin_dir: place.admin_dir.clone(),
             stands_at: None,
+            born: None,
             head_version: None,
             head: worktree.head.clone(),
             is_locked: worktree.is_locked,
@@ -172,6 +174,7 @@ pub(crate) fn worktree_views(found: &Found, before: &Worktrees) -> Worktrees {
         place.root().clone_into(&mut view.root);
         view.admin_dir.clone_from(&place.admin_dir);
         view.stands_at = place.stands_at;
+        view.born = place.born;
         view.head.clone_from(&worktree.head);
         view.head_version = place.head_version();
         view.is_locked = worktree.is_locked;

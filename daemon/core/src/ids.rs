@@ -1,5 +1,6 @@
 //! Names of things as types: parsed at the edge, trusted after.
 
+use crate::Timestamp;
 use std::fmt;
 
 macro_rules! text_id {
@@ -91,6 +92,11 @@ pub enum WorktreeId {
 }
 
 impl WorktreeId {
+    /// What a worktree is called in the records when another one has its name. Git's own names hold no slash.
+    pub fn succeeded(&self, since: Timestamp) -> Self {
+        Self::Linked(format!("{}/{}", self.as_str(), since.timestamp_millis()))
+    }
+
     /// The form in the ledger and the contract: empty for the main worktree.
     pub fn as_str(&self) -> &str {
         match self {

@@ -58,7 +58,7 @@ pub enum Refusal {
     NotProvenAbsent,
     /// Its slot is gone, but not for long enough.
     InGrace,
-    /// Its worktree was locked when it was last seen.
+    /// Its worktree was locked, or out of reach, when it was last seen.
     WasLocked,
     /// Somebody asked to keep it for good.
     Kept,
@@ -107,7 +107,7 @@ impl fmt::Display for Refusal {
             Self::Transitional => "it is changing its state",
             Self::NotProvenAbsent => "its worktree was found gone only once",
             Self::InGrace => "its worktree has not been gone for long enough",
-            Self::WasLocked => "its worktree was locked when last seen",
+            Self::WasLocked => "its worktree was locked or out of reach when last seen",
             Self::Kept => "somebody asked to keep it",
             Self::InUse => "a worktree uses it",
             Self::OverBudget => "enough branches were deleted in the last hour",

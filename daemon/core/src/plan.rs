@@ -123,15 +123,17 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Moves the records of renamed git branches. Returns the slots that this is about, old and new: nothing else is decided
+    /// Moves the records of renamed git branches, and of worktrees whose names others have now. Returns the slots that this is about, old and new: nothing else is decided
     /// about them before it is done.
     fn rename(&mut self) -> BTreeSet<Slot> {
         let mut about = BTreeSet::new();
         for record in self.look.records {
-            let Some(to) = self.renamed_to(record).filter(|to| !about.contains(to)) else {
+            let moved = self.renamed_to(record).map(|to| (to, Why::Renamed));
+            let moved = moved.or_else(|| Some((self.succeeded(record)?, Why::Succeeded)));
+            let Some((to, why)) = moved.filter(|(to, _)| !about.contains(to)) else {
                 continue;
             };
-            let standing = if self.is_in_use(&to) {
+            let standing = if self.is_in_use(&to) || self.is_in_use(&record.slot) {
                 Standing::Pending
             } else {
                 Standing::Unused
@@ -139,10 +141,10 @@ impl<'a> Planner<'a> {
             self.push(
                 &record.slot,
                 Action::Rename { to: to.clone() },
-                Why::Renamed,
+                why.clone(),
                 standing,
             );
-            self.push(&to, Action::Keep, Why::Renamed, standing);
+            self.push(&to, Action::Keep, why, standing);
             about.extend([record.slot.clone(), to]);
         }
         about
@@ -156,6 +158,19 @@ impl<'a> Planner<'a> {
         let to = Slot::Ref(self.git.renamed.get(old)?.clone());
         let is_free = self.record(&to).is_none();
         (is_free && !self.git.refs.contains(old) && !self.is_in_use(&record.slot)).then_some(to)
+    }
+
+    /// Where a record belongs whose worktree has a successor: to a slot that is gone. The successor begins with nothing.
+    fn succeeded(&self, record: &Record) -> Option<Slot> {
+        let Slot::Worktree(id) = &record.slot else {
+            return None;
+        };
+        let since = self
+            .git
+            .succeeded
+            .get(id)
+            .filter(|since| **since == record.since)?;
+        Some(Slot::Worktree(id.succeeded(*since)))
     }
 
     fn push(&mut self, slot: &Slot, action: Action, why: Why, standing: Standing) {

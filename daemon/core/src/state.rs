@@ -74,6 +74,26 @@ pub struct GitView {
     /// Worktrees whose removal was seen as it happened: directory and admin entry went while we watched, and the place
     /// where the directory stood is still there.
     pub removed_live: BTreeSet<WorktreeId>,
+    /// Worktrees whose directory is not where it was, though nobody was seen to remove it, as when a disk is away. Some are no
+    /// longer listed: git drops those that it does not find.
+    pub away: BTreeSet<WorktreeId>,
+    /// Worktrees that were removed and added again under their names: since when there is the record of the one before.
+    pub succeeded: BTreeMap<WorktreeId, Timestamp>,
+}
+
+impl GitView {
+    /// By slot, whether its branch must not be reaped even if it is found gone: its worktree is locked or out of reach.
+    pub fn locks(&self) -> BTreeMap<Slot, bool> {
+        let mut locks = BTreeMap::new();
+        for worktree in &self.worktrees {
+            locks.insert(Slot::Worktree(worktree.id.clone()), worktree.is_locked);
+            locks.extend(worktree.slot().map(|slot| (slot, worktree.is_locked)));
+        }
+        locks.extend(self.away.iter().map(|id| (Slot::Worktree(id.clone()), true)));
+        // What is seen of a worktree says nothing of the one before it.
+        locks.retain(|slot, _| !matches!(slot, Slot::Worktree(id) if self.succeeded.contains_key(id)));
+        locks
+    }
 }
 
 /// What the service says of one branch.
@@ -174,7 +194,7 @@ pub struct Record {
     pub lease_held: bool,
     /// Set when its slot was found absent: when its absence counts as proven, if a later look still finds it so.
     pub reap_after: Option<Timestamp>,
-    /// Whether the worktree was locked when it was last seen.
+    /// Whether the worktree was locked, or out of reach, when it was last seen.
     pub was_locked: bool,
     /// Somebody asked to keep the branch for good: no lease, never reaped.
     pub is_kept: bool,

@@ -45,6 +45,8 @@ pub enum Why {
     BackAgain,
     /// The git branch has another name now.
     Renamed,
+    /// The worktree was removed, and another one has its name now.
+    Succeeded,
     /// Another branch carries the name now.
     Replaced,
     /// The branch to fork from does not exist.
@@ -106,6 +108,7 @@ impl Why {
             | Self::Stays(_)
             | Self::BackAgain
             | Self::Renamed
+            | Self::Succeeded
             | Self::BackingOff(_)
             | Self::NothingLeft
             | Self::Asked
@@ -137,6 +140,7 @@ impl fmt::Display for Why {
             Self::Stays(refusal) => write!(f, "its worktree or git branch is gone, but {refusal}"),
             Self::BackAgain => f.write_str("its worktree or git branch is back"),
             Self::Renamed => f.write_str("its git branch was renamed"),
+            Self::Succeeded => f.write_str("its worktree was removed, and another one has its name now"),
             Self::Replaced => f.write_str("another branch has its name now"),
             Self::SourceMissing(id) => write!(f, "the source branch `{id}` does not exist"),
             Self::SourceExpires(id) => write!(f, "the source branch `{id}` has an expiration"),

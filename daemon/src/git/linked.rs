@@ -1,10 +1,11 @@
 //! Reads the entry of one linked worktree below `worktrees/`: where its root is, where its HEAD points, whether it is locked.
 //! What was read at the last look is taken from there while the files it came from are the same.
 
+use super::fate::StoodIn;
 use super::head::HeadVersion;
 use super::link::Link;
 use super::version::{self, Version};
-use super::{Access, Found, Place, StoodIn, cannot};
+use super::{Access, Found, Place, born_at, cannot};
 use daemon_core::git_file;
 use daemon_core::ids::WorktreeId;
 use daemon_core::state::Head;
@@ -61,6 +62,7 @@ impl<'a> Look<'a> {
         let known = self.before.and_then(|before| before.places.get(&id));
         let known = known.map(|place| place.remembered.clone()).unwrap_or_default();
         let mut place = Place {
+            born: born_at(&admin_dir),
             admin_dir,
             ..Place::default()
         };

@@ -3,6 +3,7 @@
 use super::*;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
+use std::time::Duration;
 
 struct Repo {
     dir: tempfile::TempDir,
@@ -80,6 +81,7 @@ fn question(dir: &Path, refs: &[&str]) -> Question {
             .iter()
             .map(|name| (GitRef::new(*name), Timestamp::UNIX_EPOCH))
             .collect(),
+        worktrees: None,
     }
 }
 
@@ -170,6 +172,7 @@ fn git_04_a_bare_repository_has_linked_worktrees_and_no_main_one() {
         born: None,
         main_worktree: None,
         refs: BTreeMap::new(),
+        worktrees: None,
     };
     let Seen::Present(found) = look(&question, None) else {
         panic!("it can be read")
@@ -201,6 +204,108 @@ fn git_02_a_removed_worktree_is_told_from_one_whose_place_went_away() {
         after.view.removed_live,
         BTreeSet::from([WorktreeId::parse("removed")])
     );
+    let away = BTreeSet::from([WorktreeId::parse("away")]);
+    assert_eq!(after.view.away, away);
+    assert_eq!(repo.look(Some(&after)).view.away, away, "it stays known");
+}
+
+#[test]
+fn git_02_a_root_that_is_missing_is_away_unless_it_was_taken_from_where_it_stood() {
+    let repo = Repo::new();
+    for name in ["deleted", "elsewhere/away", "elsewhere/taken"] {
+        repo.git(&["worktree", "add", "-q", "--detach", &format!("../{name}")]);
+    }
+    let before = repo.look(None);
+    assert!(before.view.away.is_empty());
+    std::fs::remove_dir_all(repo.beside("deleted")).expect("removed");
+    std::fs::rename(repo.beside("elsewhere"), repo.beside("unmounted")).expect("renamed");
+    std::fs::create_dir_all(repo.beside("elsewhere/taken")).expect("made");
+    let away = ["away", "taken"].map(WorktreeId::parse).into();
+    let after = repo.look(Some(&before));
+    assert_eq!(after.view.away, away);
+    std::fs::remove_dir_all(repo.beside("elsewhere")).expect("removed");
+    std::fs::rename(repo.beside("unmounted"), repo.beside("elsewhere")).expect("renamed");
+    assert!(
+        repo.look(Some(&after)).view.away.is_empty(),
+        "it is mounted again"
+    );
+}
+
+#[test]
+fn a_worktree_that_is_added_again_under_its_name_is_another_one() {
+    let repo = Repo::new();
+    let at = |seconds| Timestamp::from_timestamp(seconds, 0).expect("a time");
+    let look_with = |records: &[(&str, i64)], before: Option<&Found>| {
+        let records = records
+            .iter()
+            .map(|(id, since)| (WorktreeId::parse(id), at(*since)));
+        let worktrees = Some(records.collect());
+        look_at(
+            &Question {
+                worktrees,
+                ..repo.question(&[])
+            },
+            before,
+        )
+    };
+    repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    let found = look_with(&[], None);
+    assert!(
+        found.places[&WorktreeId::parse("wt")].born.is_some(),
+        "this file system tells"
+    );
+    // Nothing that git does to an entry makes it another one.
+    let mut found = look_with(&[("wt", 1)], Some(&found));
+    for args in [
+        &["lock", "../wt"][..],
+        &["unlock", "../wt"],
+        &["move", "../wt", "../x"],
+        &["move", "../x", "../wt"],
+    ] {
+        repo.git(&[&["worktree"], args].concat());
+        found = look_with(&[("wt", 1)], Some(&found));
+    }
+    repo.git(&["worktree", "repair"]);
+    repo.git(&["worktree", "prune"]);
+    run_git(
+        &repo.beside("wt"),
+        &["commit", "-q", "--allow-empty", "-m", "more"],
+    );
+    found = look_with(&[("wt", 1)], Some(&found));
+    assert!(found.view.succeeded.is_empty());
+
+    let add_again = || {
+        repo.git(&["worktree", "remove", "../wt"]);
+        repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    };
+    add_again();
+    let unknown = repo.look(Some(&found));
+    assert!(
+        unknown.view.succeeded.contains_key(&WorktreeId::parse("wt")),
+        "no ledger could be asked"
+    );
+    let again = look_with(&[("wt", 1)], Some(&found));
+    let succeeded = BTreeMap::from([(WorktreeId::parse("wt"), at(1))]);
+    let removed = BTreeSet::from([WorktreeId::parse("wt").succeeded(at(1))]);
+    assert_eq!(
+        (&again.view.succeeded, &again.view.removed_live),
+        (&succeeded, &removed)
+    );
+    let later = look_with(&[("wt", 1)], Some(&again));
+    assert_eq!(
+        later.view.succeeded, succeeded,
+        "it stays known until the record was moved"
+    );
+    let moved = look_with(&[("wt/1000", 1), ("wt", 2)], Some(&again));
+    assert_eq!(
+        (&moved.view.succeeded, &moved.view.removed_live),
+        (&BTreeMap::new(), &removed)
+    );
+
+    // The record is of the worktree that was there when it was made, not of the one that the next look finds.
+    let new = look_with(&[], Some(&moved));
+    add_again();
+    assert_eq!(look_with(&[("wt", 3)], Some(&new)).view.succeeded.len(), 1);
 }
 
 #[test]

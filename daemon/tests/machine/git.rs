@@ -156,6 +156,49 @@ async fn git_01_03_06_07_08_every_verb_without_file_events() {
 }
 
 #[tokio::test]
+async fn git_02_a_branch_whose_disk_was_away_when_git_pruned_its_worktree_is_left_to_its_lease() {
+    let world = Hearing::Events.world().await;
+    world.configure("LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_REAP_GRACE=\"0\"\n");
+    for (dir, branch) in [
+        ("disk/away", "jane-doe-main-worktree-away"),
+        ("deleted", "jane-doe-main-worktree-deleted"),
+    ] {
+        world.git(&["worktree", "add", "-q", "--detach", &format!("../{dir}")]);
+        shown(&world, &world.path(dir), branch).await;
+    }
+    // As when a disk is unmounted: the directory that held it is another one now.
+    fs::rename(world.path("disk"), world.path("unmounted")).expect("renamed");
+    fs::create_dir(world.path("disk")).expect("made");
+    fs::remove_dir_all(world.path("deleted")).expect("removed");
+    world.git(&["worktree", "prune", "--expire", "now"]);
+    left(&world, &["jane-doe-main-worktree-away"]).await;
+    world.reconcile().await;
+    world.reconcile().await;
+    left(&world, &["jane-doe-main-worktree-away"]).await;
+}
+
+#[tokio::test]
+async fn a_worktree_that_is_added_again_between_two_looks_gets_new_data() {
+    // Nobody tells the daemon of anything, so that it does not look in between.
+    let mut world = World::new()
+        .with_env("LAKEBASE_WATCH", "poll")
+        .with_env("LAKEBASE_RESYNC", "30");
+    world.start().await;
+    world.register().await;
+    let w = world.path("w");
+    world.git(&["worktree", "add", "-q", "--detach", "../w"]);
+    let before = (uid(&world, &w).await, env_text(&w));
+    world.git(&["worktree", "remove", "../w"]);
+    world.git(&["worktree", "add", "-q", "--detach", "../w"]);
+    let credential = world.credential(&w).await.expect("ready");
+    let branch = credential.branch.expect("it has one");
+    assert_ne!(branch.uid, before.0, "the data of the worktree before");
+    until("its .env is written", async || w.join(".env").exists()).await;
+    assert_ne!(env_text(&w), before.1);
+    left(&world, &[&branch.branch_id]).await;
+}
+
+#[tokio::test]
 async fn git_03_a_repository_that_is_renamed_is_followed_without_init() {
     let world = Hearing::Events.world().await;
     let before = uid(&world, &world.main()).await;

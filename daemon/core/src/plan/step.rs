@@ -77,7 +77,8 @@ pub enum Action {
         /// When a later look that still finds it absent proves it gone.
         reap_after: Timestamp,
     },
-    /// Move the record to another slot: the git branch got another name. The branch keeps its own.
+    /// Move the record to another slot: the git branch got another name, or another worktree that of its worktree. The branch
+    /// keeps its own.
     Rename {
         /// The slot of today, which has no record.
         to: Slot,

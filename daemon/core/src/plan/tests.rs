@@ -59,7 +59,7 @@ fn git(worktrees: Vec<Worktree>) -> GitView {
         refs,
         worktrees,
         renamed: BTreeMap::new(),
-        removed_live: BTreeSet::new(),
+        ..GitView::default()
     }
 }
 
@@ -703,6 +703,63 @@ fn a_removal_that_was_watched_needs_no_grace_but_still_a_second_look() {
     world.records = vec![record];
     world.now = at(1) + TimeDelta::milliseconds(1);
     assert_eq!(world.doings(), ["reap jane-main-worktree-abc"]);
+}
+
+#[test]
+fn a_worktree_that_is_added_again_begins_with_nothing() {
+    let (main, main_record) = owned_main(None);
+    let (branch, record) = owned_wt();
+    let mut world = World::new(
+        vec![main_worktree(), detached("abc")],
+        vec![main, branch],
+        vec![main_record.clone(), record.clone()],
+    );
+    let (id, since) = (WorktreeId::Linked("abc".into()), record.since);
+    let succeeded = |world: &mut World, since| {
+        if let Seen::Present(git) = &mut world.git {
+            git.succeeded = BTreeMap::from([(id.clone(), since)]);
+        }
+    };
+    succeeded(&mut world, since);
+    let before = Slot::Worktree(id.succeeded(since));
+    assert_eq!(world.doings(), [format!("rename to {before}")]);
+    assert_eq!(world.why(&record.slot), Why::Succeeded);
+    // Done, the one before is retired as what is gone, and the new one gets a branch of its own.
+    let moved = Record {
+        slot: before,
+        ..record.clone()
+    };
+    world.records = vec![main_record.clone(), moved];
+    let doings = world.doings();
+    assert_eq!(doings.len(), 2, "{doings:?}");
+    assert!(
+        doings[0].starts_with("create jane-main-worktree-abc-"),
+        "{doings:?}"
+    );
+    assert_eq!(doings[1], "mark absent");
+    // A record that was made since is about the new one.
+    let new = Record {
+        since: since + TimeDelta::milliseconds(1),
+        ..record
+    };
+    world.records = vec![main_record, new];
+    assert!(world.doings().is_empty());
+}
+
+#[test]
+fn git_02_a_worktree_out_of_reach_locks_its_branch_and_not_that_of_its_successor() {
+    let id = |name: &str| WorktreeId::Linked(name.into());
+    let view = GitView {
+        worktrees: vec![detached("here"), detached("away"), detached("again")],
+        away: [id("away"), id("pruned"), id("again")].into(),
+        succeeded: BTreeMap::from([(id("again"), at(0))]),
+        ..GitView::default()
+    };
+    let locks = view.locks();
+    let lock = |name: &str| locks.get(&wt_slot(name)).copied();
+    assert_eq!(lock("here"), Some(false));
+    assert_eq!((lock("away"), lock("pruned")), (Some(true), Some(true)));
+    assert_eq!(lock("again"), None, "what was known of the one before stays");
 }
 
 #[test]

@@ -177,11 +177,11 @@ impl Git {
             .filter(|id| !is_listed(id))
             .collect();
         Seen::Present(GitView {
-            renamed: BTreeMap::new(),
             main_branch: self.main.map(git_ref),
             refs: self.refs.iter().copied().map(git_ref).collect(),
             worktrees,
             removed_live: noticed,
+            ..GitView::default()
         })
     }
 
