@@ -52,11 +52,13 @@ text_id! {
 
 impl GitRef {
     const HEADS: &str = "refs/heads/";
+    /// What git's own lock files end with.
+    const LOCK: &str = ".lock";
 
     /// Takes a full name, if it is one by git's rules (`git help check-ref-format`).
     pub fn parse(text: &str) -> Option<Self> {
         let is_odd = |c: char| c.is_ascii_control() || " ~^:?*[\\".contains(c);
-        let is_no_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+        let is_no_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(Self::LOCK);
         let is_name = text.starts_with("refs/")
             && !text.contains(is_odd)
             && !["..", "@{"].iter().any(|odd| text.contains(odd))
@@ -93,6 +95,7 @@ pub enum WorktreeId {
 
 impl WorktreeId {
     /// What a worktree is called in the records when another one has its name. Git's own names hold no slash.
+    #[must_use]
     pub fn succeeded(&self, since: Timestamp) -> Self {
         Self::Linked(format!("{}/{}", self.as_str(), since.timestamp_millis()))
     }

@@ -77,7 +77,7 @@ fn read_file(git_dir: &Path) -> (Head, Option<Version>) {
 fn to_come_back(git_dir: &Path) -> Option<Head> {
     let rebase = ["rebase-merge", "rebase-apply"].into_iter();
     let mut named = rebase.map(|name| rebased(&git_dir.join(name)));
-    let named = named.find_map(|named| named.transpose());
+    let named = named.find_map(Result::transpose);
     match named.or_else(|| bisected(git_dir).transpose())? {
         Ok(name) => Some(Head::Branch(name)),
         Err(reason) => Some(Head::Unknown(reason)),

@@ -231,81 +231,94 @@ fn git_02_a_root_that_is_missing_is_away_unless_it_was_taken_from_where_it_stood
     );
 }
 
-#[test]
-fn a_worktree_that_is_added_again_under_its_name_is_another_one() {
-    let repo = Repo::new();
-    let at = |seconds| Timestamp::from_timestamp(seconds, 0).expect("a time");
-    let look_with = |records: &[(&str, i64)], before: Option<&Found>| {
-        let records = records
-            .iter()
-            .map(|(id, since)| (WorktreeId::parse(id), at(*since)));
-        let worktrees = Some(records.collect());
-        look_at(
-            &Question {
-                worktrees,
-                ..repo.question(&[])
-            },
-            before,
-        )
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_timestamp(seconds, 0).expect("a time")
+}
+
+/// A look with these records about detached worktrees, and since when there are.
+fn look_with(repo: &Repo, records: &[(&str, i64)], before: Option<&Found>) -> Found {
+    let records = records
+        .iter()
+        .map(|(id, since)| (WorktreeId::parse(id), at(*since)));
+    let worktrees = Some(records.collect());
+    let question = Question {
+        worktrees,
+        ..repo.question(&[])
     };
+    look_at(&question, before)
+}
+
+#[test]
+fn nothing_that_git_does_to_the_entry_of_a_worktree_makes_it_another_one() {
+    let repo = Repo::new();
     repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
-    let found = look_with(&[], None);
-    assert!(
-        found.places[&WorktreeId::parse("wt")].born.is_some(),
-        "this file system tells"
-    );
-    // Nothing that git does to an entry makes it another one.
-    let mut found = look_with(&[("wt", 1)], Some(&found));
+    let mut found = look_with(&repo, &[], None);
+    let born = found.places[&WorktreeId::parse("wt")].born;
+    assert!(born.is_some(), "this file system tells");
     for args in [
         &["lock", "../wt"][..],
         &["unlock", "../wt"],
         &["move", "../wt", "../x"],
         &["move", "../x", "../wt"],
+        &["repair"],
+        &["prune"],
     ] {
         repo.git(&[&["worktree"], args].concat());
-        found = look_with(&[("wt", 1)], Some(&found));
+        run_git(
+            &repo.main(),
+            &[
+                "--git-dir=.git/worktrees/wt",
+                "update-ref",
+                "refs/worktree/x",
+                "HEAD",
+            ],
+        );
+        found = look_with(&repo, &[("wt", 1)], Some(&found));
+        assert!(found.view.succeeded.is_empty(), "{args:?}");
     }
-    repo.git(&["worktree", "repair"]);
-    repo.git(&["worktree", "prune"]);
-    run_git(
-        &repo.beside("wt"),
-        &["commit", "-q", "--allow-empty", "-m", "more"],
-    );
-    found = look_with(&[("wt", 1)], Some(&found));
-    assert!(found.view.succeeded.is_empty());
+}
 
-    let add_again = || {
-        repo.git(&["worktree", "remove", "../wt"]);
-        repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
-    };
-    add_again();
-    let unknown = repo.look(Some(&found));
-    assert!(
-        unknown.view.succeeded.contains_key(&WorktreeId::parse("wt")),
-        "no ledger could be asked"
-    );
-    let again = look_with(&[("wt", 1)], Some(&found));
-    let succeeded = BTreeMap::from([(WorktreeId::parse("wt"), at(1))]);
-    let removed = BTreeSet::from([WorktreeId::parse("wt").succeeded(at(1))]);
+#[test]
+fn a_worktree_that_is_added_again_under_its_name_is_another_one() {
+    let repo = Repo::new();
+    let add = || repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
+    add();
+    let first = look_with(&repo, &[("wt", 1)], None);
+    repo.git(&["worktree", "remove", "../wt"]);
+    add();
+    let wt = WorktreeId::parse("wt");
+    let unknown = repo.look(Some(&first)).view;
+    assert!(unknown.succeeded.contains_key(&wt), "no ledger could be asked");
+    let again = look_with(&repo, &[("wt", 1)], Some(&first));
+    let succeeded = BTreeMap::from([(wt.clone(), at(1))]);
+    let removed = BTreeSet::from([wt.succeeded(at(1))]);
     assert_eq!(
         (&again.view.succeeded, &again.view.removed_live),
         (&succeeded, &removed)
     );
-    let later = look_with(&[("wt", 1)], Some(&again));
+    let later = look_with(&repo, &[("wt", 1)], Some(&again));
     assert_eq!(
         later.view.succeeded, succeeded,
         "it stays known until the record was moved"
     );
-    let moved = look_with(&[("wt/1000", 1), ("wt", 2)], Some(&again));
+    let moved = look_with(&repo, &[("wt/1000", 1), ("wt", 2)], Some(&again));
     assert_eq!(
         (&moved.view.succeeded, &moved.view.removed_live),
         (&BTreeMap::new(), &removed)
     );
 
     // The record is of the worktree that was there when it was made, not of the one that the next look finds.
-    let new = look_with(&[], Some(&moved));
-    add_again();
-    assert_eq!(look_with(&[("wt", 3)], Some(&new)).view.succeeded.len(), 1);
+    let new = look_with(&repo, &[], Some(&moved));
+    repo.git(&["worktree", "remove", "../wt"]);
+    add();
+    assert_eq!(look_with(&repo, &[("wt", 3)], Some(&new)).view.succeeded.len(), 1);
+    // One that was seen to go, and comes back after.
+    let first = look_with(&repo, &[("wt", 3)], None);
+    repo.git(&["worktree", "remove", "../wt"]);
+    let gone = look_with(&repo, &[("wt", 3)], Some(&first));
+    add();
+    let back = look_with(&repo, &[("wt", 3)], Some(&gone)).view;
+    assert_eq!(back.removed_live, BTreeSet::from([wt.succeeded(at(3))]));
 }
 
 #[test]
