@@ -16,6 +16,8 @@ pub(crate) enum State {
     /// It runs and does not answer yet.
     Starting,
     Ready,
+    /// It was ready, and did not answer when somebody asked for the status.
+    Silent,
     /// A `once` that has ended well.
     Done,
     /// It ended by itself and is started again after a pause.
@@ -30,12 +32,18 @@ impl State {
         matches!(self, Self::Ready | Self::Done)
     }
 
+    /// Whether those that come after it may start.
+    pub(crate) fn has_come_up(self) -> bool {
+        self.is_good() || self == Self::Silent
+    }
+
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Building => "building",
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Silent => "silent",
             Self::Done => "done",
             Self::Crashed => "crashed",
             Self::Failed => "failed",
@@ -63,6 +71,18 @@ pub(crate) struct View {
     pub(crate) times_ready: u64,
 }
 
+impl View {
+    /// Notes whether the process of this pid, which was ready when it was asked, still answers.
+    pub(crate) fn note_answer(&mut self, pid: Option<u32>, answers: bool) {
+        match (self.state, answers) {
+            _ if self.pid != pid => {}
+            (State::Ready, false) => self.state = State::Silent,
+            (State::Silent, true) => self.state = State::Ready,
+            _ => {}
+        }
+    }
+}
+
 /// The processes, in the order of the file.
 #[derive(Debug, Clone)]
 pub(crate) struct Board(watch::Sender<Vec<View>>);
@@ -83,7 +103,9 @@ impl Board {
                 change(view);
                 if view.state != before {
                     view.since_ms = now_ms();
-                    view.times_ready += u64::from(view.state.is_good());
+                    // One that answers again is no new one.
+                    let is_new = view.state.is_good() && before != State::Silent;
+                    view.times_ready += u64::from(is_new);
                 }
             }
         });

@@ -15,6 +15,8 @@ pub(crate) const MAX_REQUEST: u64 = 4096;
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Request {
     Status,
+    /// The status, after those that were ready have been asked whether they still answer.
+    Look,
     Restart(String),
     Stop,
 }
@@ -26,8 +28,10 @@ pub(crate) struct Reply {
     /// The URL of the process that `open` names.
     pub(crate) url: Option<String>,
     pub(crate) processes: Vec<View>,
-    /// What is wrong with the request, or with watching files.
-    pub(crate) problem: Option<String>,
+    /// Why the request was not done.
+    pub(crate) refused: Option<String>,
+    /// What is wrong with the file, or with watching files.
+    pub(crate) problems: Vec<String>,
 }
 
 /// Asks the supervisor of a place; `None` when there is none.

@@ -49,7 +49,7 @@ pub(crate) struct DevFile {
 }
 
 /// One process as it is written, places of ports still to be filled in.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) name: String,
     /// Indexes of those that are ready before it starts.
@@ -71,7 +71,7 @@ struct RawList {
     run: Vec<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct RawProcess {
     run: String,
     build: Option<String>,
@@ -292,6 +292,11 @@ fn open(raw: &RawFile, processes: &[Process]) -> Result<Option<usize>, String> {
 }
 
 impl DevFile {
+    /// Whether `lakebase dev start` would run the same.
+    pub(crate) fn runs_the_same(&self, other: &Self) -> bool {
+        self.processes == other.processes && self.open == other.open
+    }
+
     /// The processes that have a port.
     pub(crate) fn with_ports(&self) -> impl Iterator<Item = &str> {
         let with = self.processes.iter().filter(|process| process.raw.port.is_some());

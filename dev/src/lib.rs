@@ -5,7 +5,7 @@
 //!        │ spawns
 //!        ▼
 //! supervisor (one per worktree, a session of its own) ──► a task for each process: build, run, probe, back off
-//!        ▲ control socket: status, restart, stop              ▲ watcher: a file changed
+//!        ▲ desk, at a socket: status, restart, stop           ▲ watcher: a file changed
 //! lakebase dev status | stop | restart                        log: one file, read by `lakebase dev logs`
 //! ```
 //!
@@ -16,6 +16,10 @@
 //!   that whoever comes after a killed supervisor ends what it left, and nothing else.
 //! - A port belongs to one worktree, recorded under a lock, until that worktree is gone.
 //!
+//! Process groups are made by the standard library and ended in `system.rs`. A crate for them (process-wrap, command-group)
+//! would spare us those two calls: it waits for its own children alone, and neither ends a group gently, with its
+//! grandchildren and those that left it, nor one that an earlier supervisor began. That is the rest of that file, and `left.rs`.
+//!
 //! It does not know git, Lakebase or the store: a process that wants a database is run by `lakebase run`.
 
 mod board;
@@ -23,6 +27,7 @@ pub mod cli;
 mod clock;
 mod command;
 mod control;
+mod desk;
 mod failure;
 mod file;
 mod left;

@@ -4,7 +4,7 @@ use crate::board::{Board, State, View};
 use crate::file::Plan;
 use crate::left::{Group, MARK, Run};
 use crate::log::{Log, Voice};
-use crate::ready;
+use crate::ready::{self, Answer};
 use crate::system;
 use std::collections::BTreeSet;
 use std::future::{Future, pending};
@@ -16,13 +16,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 /// The first pause after it ended by itself; doubled each time.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// One that ran for so long begins anew with short pauses.
 const STABLE: Duration = Duration::from_secs(20);
+/// How long the last words of one that has ended are waited for. Somebody who left its group may hold the pipe.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 /// What a process is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +33,12 @@ pub(crate) enum Order {
     /// Build and start it again, because of this.
     Again(String),
     Stop,
+}
+
+/// Gives the order to build and start it again.
+pub(crate) fn again(orders: &mpsc::Sender<Order>, why: String) {
+    // With so many waiting, one more would change nothing.
+    orders.try_send(Order::Again(why)).ok();
 }
 
 /// What all processes of a supervisor share.
@@ -71,9 +80,11 @@ struct Alive {
     child: Child,
     group: i32,
     since: Instant,
+    /// What it writes, on its way into the log.
+    words: JoinSet<()>,
 }
 
-type Later = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One process and what is going on with it.
 struct Life {
@@ -82,8 +93,8 @@ struct Life {
     common: Common,
     child: Option<Alive>,
     build: Option<Alive>,
-    probe: Option<Later>,
-    retry: Option<Later>,
+    probe: Option<Later<Answer>>,
+    retry: Option<Later<()>>,
     failures: u32,
     /// How often those it comes after had become ready when it began.
     seen: u64,
@@ -104,21 +115,21 @@ pub(crate) async fn live(index: usize, plan: Plan, common: Common, mut orders: m
         failures: 0,
         seen: 0,
     };
-    let is_good = |views: &Vec<View>| {
+    let may_start = |views: &Vec<View>| {
         after
             .iter()
-            .all(|other| views.get(*other).is_some_and(|view| view.state.is_good()))
+            .all(|other| views.get(*other).is_some_and(|view| view.state.has_come_up()))
     };
     loop {
         tokio::select! {
-            () = board.until(is_good) => break,
+            () = board.until(may_start) => break,
             order = orders.recv() => if !matches!(order, Some(Order::Again(_))) { return life.stop().await },
         }
     }
     life.begin().await;
     loop {
         let seen = life.seen;
-        let again = board.until(|views| life.plan.once && is_good(views) && times(views, &after) > seen);
+        let again = board.until(|views| life.plan.once && may_start(views) && times(views, &after) > seen);
         tokio::select! {
             order = orders.recv() => match order {
                 Some(Order::Again(why)) => match latest(why, &mut orders) {
@@ -129,7 +140,7 @@ pub(crate) async fn live(index: usize, plan: Plan, common: Common, mut orders: m
             },
             ended = end_of(&mut life.build) => life.built(ended).await,
             ended = end_of(&mut life.child) => life.ended(ended).await,
-            () = time_of(&mut life.probe) => life.is_ready(),
+            answer = time_of(&mut life.probe) => life.is_ready(answer),
             () = time_of(&mut life.retry) => life.retry().await,
             () = again => life.again("what it comes after is new").await,
         }
@@ -162,7 +173,7 @@ async fn end_of(alive: &mut Option<Alive>) -> io::Result<ExitStatus> {
     }
 }
 
-async fn time_of(later: &mut Option<Later>) {
+async fn time_of<T>(later: &mut Option<Later<T>>) -> T {
     match later {
         Some(later) => later.await,
         None => pending().await,
@@ -225,10 +236,17 @@ impl Life {
         }
     }
 
-    fn is_ready(&mut self) {
+    fn is_ready(&mut self, answer: Answer) {
         self.probe = None;
         self.say("ready");
-        self.state(State::Ready);
+        let url = self.plan.url.clone().map(|url| match answer {
+            Answer::AsNamed => url,
+            Answer::OnIpv6 => url.replacen("://127.0.0.1:", "://[::1]:", 1),
+        });
+        self.show(|view| {
+            view.state = State::Ready;
+            view.url = url;
+        });
     }
 
     async fn ended(&mut self, ended: io::Result<ExitStatus>) {
@@ -313,6 +331,10 @@ impl Life {
         };
         system::end(&BTreeSet::from([alive.group])).await;
         alive.child.wait().await.map(drop).ok();
+        let words = async { while alive.words.join_next().await.is_some() {} };
+        if timeout(LAST_WORDS, words).await.is_err() {
+            alive.words.detach_all();
+        }
         self.common
             .note(|groups| groups.retain(|group| group.leader != alive.group));
     }
@@ -347,16 +369,18 @@ impl Life {
             });
         });
         let log = &self.common.log;
+        let mut words = JoinSet::new();
         if let Some(pipe) = child.stdout.take() {
-            tokio::spawn(log.clone().follow(self.plan.name.clone(), pipe));
+            words.spawn(log.clone().follow(self.plan.name.clone(), pipe));
         }
         if let Some(pipe) = child.stderr.take() {
-            tokio::spawn(log.clone().follow(self.plan.name.clone(), pipe));
+            words.spawn(log.clone().follow(self.plan.name.clone(), pipe));
         }
         Ok(Alive {
             child,
             group,
             since: Instant::now(),
+            words,
         })
     }
 

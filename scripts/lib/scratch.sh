@@ -18,7 +18,7 @@ scratch_open() {
   export PATH="$bin:$PATH"
 }
 
-# Ends what runs in it and removes it.
+# Ends what runs in it and removes it. Fails when something goes on all the same.
 scratch_close() {
   [ -n "${scratch:-}" ] && [ -d "$scratch" ] || return 0
   lakebase down >/dev/null 2>&1 || true
@@ -26,6 +26,14 @@ scratch_close() {
   pkill -9 -f "$scratch/" 2>/dev/null || true
   cd /
   rm -rf "$scratch"
+  wait_for 5 "the end of all that ran in $scratch: see \`ps\`" scratch_is_quiet
+}
+
+# Does nothing run that was started in the scratch world? Where the system tells.
+scratch_is_quiet() {
+  [ -d /proc/self ] || return 0
+  # Itself without the variable.
+  ! LAKEBASE_STATE_DIR='' grep -qz "^LAKEBASE_STATE_DIR=$scratch/" /proc/[0-9]*/environ 2>/dev/null
 }
 
 # Prints the value of a key in Local Lakebase's Databricks configuration file.
@@ -45,7 +53,10 @@ wait_for() {
 # Starts the store of a worktree and waits until it has its database.
 start_store() { # worktree
   local log="$scratch/store-$1.log"
-  (cd "$scratch/$1" && exec store-app serve --addr 127.0.0.1:0 >"$log" 2>&1) &
+  # Under a name by which scratch_close finds it.
+  (cd "$scratch/$1" && exec -a "$scratch/store-$1" store-app serve --addr 127.0.0.1:0 >"$log" 2>&1) &
+  # Nobody needs to hear of its end.
+  disown
   wait_for 30 "the store in $1" grep -q '^listening on ' "$log"
   wait_for 30 "the store's database in $1" curl -sf "$(store_url "$1")/api/health/ready"
 }

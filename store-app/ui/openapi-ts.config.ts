@@ -2,7 +2,7 @@
 import { defineConfig } from "@hey-api/openapi-ts";
 
 export default defineConfig({
-  input: "./openapi.json",
+  input: process.env.API_IN ?? "./openapi.json",
   output: { path: process.env.API_OUT ?? "./src/api" },
   plugins: [
     { name: "@hey-api/client-fetch", runtimeConfigPath: "../lib/client" },

@@ -426,7 +426,7 @@ fn odd_repo(format: &str) -> Option<Repo> {
         .output()
         .expect("git is installed");
     if !made.status.success() {
-        eprintln!("this git knows no {format}");
+        eprintln!("skipped: this git knows no {format}");
         return None;
     }
     repo.git(&["commit", "-q", "--allow-empty", "-m", "first"]);

@@ -63,7 +63,7 @@ async fn pr_01_killed_at_any_call_it_makes_no_branch_twice_and_loses_none() {
         .status()
         .is_ok_and(|s| s.success())
     {
-        eprintln!("there is no strace: not tested");
+        eprintln!("skipped: there is no strace");
         return;
     }
     let mut world = World::started().await;
@@ -209,7 +209,7 @@ async fn pr_10_without_terminal_and_streams_it_goes_on() {
 #[tokio::test]
 async fn pr_12_on_another_machine_nothing_of_this_one_is_acted_on() {
     if !rustix::process::geteuid().is_root() || !fs::exists("/etc/machine-id").unwrap_or(false) {
-        eprintln!("another machine id cannot be had: not tested");
+        eprintln!("skipped: another machine id cannot be had");
         return;
     }
     let mut world = World::new();

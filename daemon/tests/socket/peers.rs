@@ -15,7 +15,11 @@ use std::time::Duration;
 const NOBODY: u32 = 65534;
 
 fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        eprintln!("skipped: only root can be another user");
+    }
+    is_root
 }
 
 /// Runs as another user, in a thread of its own that ends with it.

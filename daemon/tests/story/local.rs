@@ -89,7 +89,7 @@ async fn a_daemon_uses_a_local_lakebase_that_is_served_and_takes_over_when_it_en
 #[tokio::test]
 async fn a_store_is_made_once_with_what_was_there_and_shares_blocks() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("not root: a store cannot be mounted");
+        eprintln!("skipped: only root can mount a store");
         return;
     }
     let mut world = World::started().await;

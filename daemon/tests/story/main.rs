@@ -2,6 +2,7 @@
 
 mod credentials;
 mod local;
+mod matrix;
 mod process;
 mod requests;
 mod rooms;

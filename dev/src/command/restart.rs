@@ -7,9 +7,6 @@ use crate::control::{Request, ask};
 use crate::failure::{Exit, Failure};
 use crate::place::Place;
 use anyhow::Context;
-use std::time::Duration;
-
-const PATIENCE: Duration = Duration::from_mins(10);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -29,17 +26,20 @@ pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<()> {
     };
     let before = ask(&place, &Request::Restart(name.clone())).context("cannot ask the supervisor")?;
     let before = before.ok_or_else(nothing_runs)?;
-    if let Some(problem) = before.problem {
-        return Err(Failure::new(Exit::Failed, problem)
+    if let Some(refused) = before.refused {
+        return Err(Failure::new(Exit::Failed, refused)
             .hint("see `lakebase dev status`")
             .into());
+    }
+    if args.start.no_wait {
+        return tell(&before, json);
     }
     let times = before
         .processes
         .iter()
         .find(|view| view.name == *name)
         .map_or(0, |view| view.times_ready);
-    let reply = until_ready(&place, PATIENCE, |view| {
+    let reply = until_ready(&place, args.start.timeout, |view| {
         view.name != *name || (view.state.is_good() && view.times_ready > times)
     })?;
     tell(&reply, json)

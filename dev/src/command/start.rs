@@ -1,6 +1,6 @@
 //! `lakebase dev start`: starts the supervisor, and waits until its processes answer.
 
-use crate::board::View;
+use crate::board::{State, View};
 use crate::command::{block_on, load, status, sweep_if_alone};
 use crate::control::{Reply, Request, ask};
 use crate::failure::{Exit, Failure};
@@ -26,10 +26,10 @@ const LINES: usize = 20;
 pub(crate) struct Args {
     /// Do not wait until the processes answer
     #[arg(long)]
-    no_wait: bool,
+    pub(super) no_wait: bool,
     /// How long to wait, as in 90s or 10m; the processes go on afterwards
     #[arg(long, value_name = "SPAN", default_value = "10m", value_parser = span::parse)]
-    timeout: Duration,
+    pub(super) timeout: Duration,
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> anyhow::Result<()> {
@@ -52,7 +52,7 @@ pub(crate) fn supervise() -> anyhow::Result<()> {
 }
 
 pub(super) fn tell(reply: &Reply, json: bool) -> anyhow::Result<()> {
-    if let Some(problem) = &reply.problem {
+    for problem in &reply.problems {
         terminal::warn(problem);
     }
     if json {
@@ -132,8 +132,9 @@ pub(super) fn until_ready(
 ) -> anyhow::Result<Reply> {
     let deadline = Instant::now() + patience;
     let mut shown = BTreeMap::new();
+    let mut request = Request::Status;
     loop {
-        let reply = ask(place, &Request::Status).context("cannot ask the supervisor")?;
+        let reply = ask(place, &request).context("cannot ask the supervisor")?;
         let reply = reply.ok_or_else(|| broken(place))?;
         for view in &reply.processes {
             if shown.insert(view.name.clone(), view.state) != Some(view.state) {
@@ -145,8 +146,18 @@ pub(super) fn until_ready(
         if let Some(failed) = missing.iter().find(|view| view.problem.is_some()) {
             return Err(failed_to_start(place, failed).into());
         }
-        if missing.is_empty() {
+        if missing.is_empty() && request == Request::Look {
             return Ok(reply);
+        }
+        // They are asked at the end alone: their own logs may tell each request.
+        let is_silent = |view: &&View| view.state == State::Silent;
+        request = if missing.iter().all(is_silent) {
+            Request::Look
+        } else {
+            Request::Status
+        };
+        if missing.is_empty() {
+            continue;
         }
         if Instant::now() >= deadline {
             let names: Vec<&str> = missing.iter().map(|view| view.name.as_str()).collect();
@@ -172,9 +183,10 @@ fn failed_to_start(place: &Place, view: &View) -> Failure {
         terminal::progress(&format!("  | {}", line.text));
     }
     let problem = view.problem.as_deref().unwrap_or("it failed");
-    let hint = format!(
-        "see `lakebase dev logs {}`; it is tried again when its files change",
-        view.name
-    );
+    let again = match view.state {
+        State::Crashed => "by itself",
+        _ => "when its files change",
+    };
+    let hint = format!("see `lakebase dev logs {}`; it is tried again {again}", view.name);
     Failure::new(Exit::Failed, format!("process `{}`: {problem}", view.name)).hint(hint)
 }

@@ -153,3 +153,137 @@ fn one_that_is_restarted_alone_does_not_wait_for_the_others() {
     assert_eq!(project.bad(&["restart", "bad"]).0, 1);
     assert_eq!(project.bad(&["status"]).0, 5);
 }
+
+/// Notes what is in the files that it watches, each time it is started.
+const NOTES: &str = r#"
+[process.a]
+run = "cat src/file deep/er/file gen/file >> seen 2>/dev/null; echo - >> seen; exec sleep 1000"
+watch = ["./src/", "deep/er", "gen"]
+"#;
+
+#[test]
+fn a_watched_directory_that_is_removed_and_made_again_is_still_watched() {
+    let scene = Scene::new();
+    let project = scene.project("shop", NOTES);
+    let [src, old, new] = ["src", "old", "new"].map(|dir| project.root.join(dir));
+    project.write("src/file", "one");
+    project.write("deep/er/file", "");
+    let sees = |text: &str| until(text, || project.read("seen").contains(text));
+    let said = project.told(&["start"]);
+    assert!(
+        said.contains("process `a` watches `gen`, which is not there"),
+        "{said}"
+    );
+    sees("one");
+    project.write("gen/file", "two");
+    sees("two");
+    assert!(!project.status().to_string().contains("not there"));
+
+    fs::remove_dir_all(&src).expect("remove");
+    until("the removal was seen", || {
+        project.good(&["logs"]).contains("changed: src")
+    });
+    project.write("src/file", "three");
+    sees("three");
+    project.write("src/file", "four");
+    sees("four");
+
+    // The one that it was watched in goes, too.
+    fs::remove_dir_all(project.root.join("deep")).expect("remove");
+    until("the removal was seen", || {
+        project.good(&["logs"]).contains("changed: deep")
+    });
+    project.write("deep/er/file", "five");
+    sees("five");
+
+    // Another one takes its place, and then the first one goes.
+    project.write("new/file", "six");
+    fs::rename(&src, &old).expect("rename");
+    fs::rename(&new, &src).expect("rename");
+    sees("six");
+    let before = project.good(&["logs"]).lines().count();
+    fs::remove_dir_all(&old).expect("remove");
+    until("the removal was seen", || {
+        project.good(&["logs"]).lines().count() > before
+    });
+    project.write("src/file", "seven");
+    sees("seven");
+}
+
+#[test]
+fn a_directory_that_git_ignores_is_watched_when_the_file_names_it() {
+    let scene = Scene::new();
+    let project = scene.project("shop", NOTES);
+    project.write(".gitignore", "/gen/\n*.log\n");
+    project.write("src/file", "");
+    project.write("deep/er/file", "");
+    project.write("gen/file", "one");
+    project.good(&["start"]);
+    until("it runs", || project.read("seen").contains("one"));
+    project.write("gen/file", "two");
+    until("the change is seen", || project.read("seen").contains("two"));
+    project.write("gen/made/with.log", "new");
+    project.write("gen/made/file", "new");
+    let changed = || project.good(&["logs"]);
+    until("what is made in it is seen", || {
+        changed().contains("changed: gen/made/file")
+    });
+    assert!(!changed().contains("with.log"), "{}", changed());
+}
+
+#[test]
+fn a_file_that_has_changed_is_told_until_a_restart_follows_it() {
+    let scene = Scene::new();
+    let one = "[process.a]\nrun = 'exec sleep 1000'\n";
+    let project = scene.project("shop", one);
+    project.good(&["start"]);
+    let told = |args: &[&str]| project.told(args);
+    let changed = "warning: `lakebase.dev.toml` has changed, and what runs is as it was";
+    project.write(
+        "lakebase.dev.toml",
+        &(one.to_owned() + "# a word\n[check]\nrun = ['true']\n"),
+    );
+    assert!(!told(&["status"]).contains("warning"), "nothing else would run");
+    project.write("lakebase.dev.toml", &one.replace("1000", "2000"));
+    for args in [["status"], ["start"]] {
+        let said = told(&args);
+        assert!(
+            said.contains(changed) && said.contains("`lakebase dev restart`"),
+            "{said}"
+        );
+    }
+    assert_eq!(project.status()["problems"].as_array().map(Vec::len), Some(1));
+    project.write("lakebase.dev.toml", "[process.a]\nrun = ''");
+    assert!(
+        told(&["status"]).contains("cannot use `lakebase.dev.toml`: line 1: process `a`: `run` is empty")
+    );
+    project.write("lakebase.dev.toml", &one.replace("1000", "2000"));
+    told(&["restart"]);
+    assert!(!told(&["status"]).contains("warning"));
+}
+
+#[test]
+fn restart_of_one_process_waits_for_as_long_as_it_is_told() {
+    let scene = Scene::new();
+    let project = scene.project(
+        "shop",
+        r#"
+[process.web]
+run = "[ -e go ] || exec sleep 1000; exec python3 -m http.server --bind 127.0.0.1 {port}"
+port = "PORT"
+"#,
+    );
+    project.write("go", "");
+    let url = project.good(&["start"]);
+    fs::remove_file(project.root.join("go")).expect("remove");
+    assert_eq!(project.good(&["restart", "web", "--no-wait"]), url);
+    until("it is started again", || {
+        project.process("web")["state"] == "starting"
+    });
+    let (code, said) = project.bad(&["restart", "web", "--timeout", "1s"]);
+    assert_eq!(
+        (code, said.contains("not ready after 1 s: web")),
+        (5, true),
+        "{said}"
+    );
+}

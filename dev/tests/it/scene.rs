@@ -124,6 +124,13 @@ impl Project<'_> {
         out(&output).trim_end().to_owned()
     }
 
+    /// Runs a command that succeeds; returns what it says beside its answer.
+    pub(crate) fn told(&self, args: &[&str]) -> String {
+        let output = self.command(args).output().expect("it runs");
+        assert!(output.status.success(), "{args:?}: {}", err(&output));
+        err(&output)
+    }
+
     /// Runs a command that fails; returns its exit code and what it says.
     pub(crate) fn bad(&self, args: &[&str]) -> (i32, String) {
         let output = self.command(args).output().expect("it runs");

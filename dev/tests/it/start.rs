@@ -50,6 +50,67 @@ ready = "http://127.0.0.1:{port}/who"
 }
 
 #[test]
+fn a_server_that_listens_on_ipv6_alone_is_ready_and_its_url_is_the_one_that_answers() {
+    if let Err(error) = TcpListener::bind("[::1]:0") {
+        eprintln!("skipped: this machine has no address ::1: {error}");
+        return;
+    }
+    let scene = Scene::new();
+    let file = WEB.replace("--bind 127.0.0.1", "--bind ::1");
+    let by_port = file
+        .lines()
+        .filter(|line| !line.starts_with("ready"))
+        .collect::<Vec<_>>();
+    for (name, file) in [
+        ("named", file.clone()),
+        ("localhost", file.replace("//127.0.0.1", "//localhost")),
+        ("port", by_port.join("\n")),
+    ] {
+        let project = scene.project(name, &file);
+        project.write("who", name);
+        let url = project.good(&["start", "--timeout", "20s"]);
+        assert!(url.starts_with("http://[::1]:"), "{url}");
+        assert_eq!(get(&url, "/who"), name);
+        assert_eq!(project.process("web")["url"], url);
+        project.good(&["status"]);
+    }
+}
+
+#[test]
+fn one_that_does_not_answer_any_more_is_not_said_to_be_ready() {
+    let scene = Scene::new();
+    let more = "[process.seen]\nrun = 'echo run >> seen'\nonce = true\nafter = ['web']\n";
+    let project = scene.project("shop", &(WEB.to_owned() + more));
+    project.good(&["start"]);
+    let pid = project.process("web")["pid"].to_string();
+    let signal = |name: &str| {
+        let sent = std::process::Command::new("kill").args([name, &pid]).status();
+        assert!(sent.expect("kill runs").success());
+    };
+    signal("-STOP");
+    let (code, said) = project.bad(&["status"]);
+    assert_eq!(code, 5);
+    assert!(
+        said.contains("process `web`: it runs but does not answer, for "),
+        "{said}"
+    );
+    let status = project.status();
+    assert_eq!(status["ready"], false, "{status}");
+    assert_eq!(project.process("web")["state"], "silent");
+    let (code, said) = project.bad(&["start", "--timeout", "1s"]);
+    assert_eq!(
+        (code, said.contains("not ready after 1 s: web")),
+        (5, true),
+        "{said}"
+    );
+    signal("-CONT");
+    project.good(&["start"]);
+    assert_eq!(project.process("web")["state"], "ready");
+    assert_eq!(project.process("web")["pid"].to_string(), pid);
+    assert_eq!(project.lines("seen"), 1, "it is no new one");
+}
+
+#[test]
 fn worktrees_started_at_the_same_instant_have_ports_of_their_own_for_good() {
     let scene = Scene::new();
     let names = ["one", "two", "three", "four"];
@@ -130,7 +191,10 @@ fn a_crash_is_told_and_tried_again_after_longer_and_longer_pauses() {
         said.contains("process `web`: it ended by itself: exit status: 3"),
         "{said}"
     );
-    assert!(said.contains("hint: see `lakebase dev logs web`"), "{said}");
+    assert!(
+        said.contains("hint: see `lakebase dev logs web`; it is tried again by itself"),
+        "{said}"
+    );
     crate::scene::until("two restarts", || {
         project.process("web")["restarts"]
             .as_u64()

@@ -52,7 +52,7 @@ struct SmallDisk {
 impl SmallDisk {
     fn mount(scratch: &Scratch, megabytes: u64, mkfs: &[&str]) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            eprintln!("not root: a disk of its own cannot be mounted");
+            eprintln!("skipped: only root can mount a disk of its own");
             return None;
         }
         let (image, at) = (
