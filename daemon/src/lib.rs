@@ -138,10 +138,8 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
     let served = serve(bound, service, &tasks, stop.clone()).await;
     config.supervisor.stopping();
     stop.cancel();
-    if served.is_err() {
-        // Another daemon is at work by now, so nothing is brought to its end.
-        return served;
-    }
+    // Where another daemon has the socket by now, nothing is brought to its end.
+    served?;
     tasks.close();
     // Passes first: one may be in the middle of a branch.
     drop(passes.await);
@@ -150,7 +148,7 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
     }
     services.stop().await;
     tracing::info!("ended");
-    served
+    Ok(())
 }
 
 /// Puts the parts together.

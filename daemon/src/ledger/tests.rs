@@ -81,10 +81,10 @@ async fn a_repository_that_is_given_up_leaves_only_the_leases_that_it_held() -> 
     assert!(ledger.repositories().await?.is_empty());
     let holding = ledger.holding().await?;
     assert!(holding.len() == 1 && holding[0].is_retired);
-    assert_eq!(ledger.all_records(&id).await?, [held.clone()]);
+    assert_eq!(ledger.all_records(&id).await?, std::slice::from_ref(&held));
     let again = ledger.register(&born, at(1)).await?;
     assert_eq!(again, id, "the same directory is the same repository");
-    assert_eq!(ledger.all_records(&id).await?, [held.clone()]);
+    assert_eq!(ledger.all_records(&id).await?, std::slice::from_ref(&held));
     ledger.unregister(&id).await?;
     ledger.forget(&id, &place(), &held.slot).await?;
     ledger.tidy(at(2)).await?;

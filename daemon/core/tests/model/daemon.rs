@@ -460,7 +460,7 @@ impl Pass<'_> {
             Err(Stop::Service(Refused::AlreadyExists)) => {
                 // Whatever has the name, this request has not made it.
                 self.put_back(slot, branch, before.clone())?;
-                self.holder_of(&intent, before.filter(|record| &record.branch == branch))?
+                self.holder_of(&intent, before.as_ref().filter(|record| &record.branch == branch))?
             }
             made => {
                 // From here on it may be our own again that is not to be seen.
@@ -489,12 +489,11 @@ impl Pass<'_> {
     }
 
     /// Finds out who has the name that we cannot have. Returns the branch if it is ours.
-    fn holder_of(&mut self, intent: &Record, named: Option<Record>) -> Result<Option<RemoteBranch>, Stop> {
+    fn holder_of(&mut self, intent: &Record, named: Option<&Record>) -> Result<Option<RemoteBranch>, Stop> {
         let asked = if self.has(Mutant::KnownIsAsked) {
-            named.as_ref().map(|_| intent)
+            named.map(|_| intent)
         } else {
-            let is_open = |record: &&Record| record.state == RecordState::Intent;
-            named.as_ref().filter(is_open)
+            named.filter(|record| record.state == RecordState::Intent)
         };
         match self.get(&intent.branch)? {
             Some(Got::Living(remote)) if asked.is_some_and(|asked| asked.is_met_by(&remote)) => {

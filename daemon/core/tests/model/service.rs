@@ -68,9 +68,6 @@ pub(crate) struct TrueBranch {
     pub(crate) is_touched: bool,
     /// It is deleted because its lease ran out.
     has_lapsed: bool,
-    /// Somebody made it under a name, from a source and in the minutes in which the daemon asked for the same and got no
-    /// answer: nobody can tell it from what was asked for.
-    is_double: bool,
 }
 
 /// Why the service does not do as asked.
@@ -100,6 +97,9 @@ pub(crate) struct Service {
     manners: Manners,
     is_full: bool,
     made: u32,
+    /// What somebody made under a name, from a source and in the minutes in which the daemon asked for the same and got no
+    /// answer: nobody can tell it from what was asked for.
+    doubles: BTreeSet<BranchUid>,
     uid_prefix: &'static str,
     pub(crate) now: Timestamp,
     /// The children that the last list showed, and the branch that the last read showed.
@@ -116,6 +116,7 @@ impl Service {
             manners,
             is_full: false,
             made: 0,
+            doubles: BTreeSet::new(),
             uid_prefix,
             now,
             told_parents: BTreeSet::new(),
@@ -163,7 +164,6 @@ impl Service {
             is_held: false,
             is_touched: false,
             has_lapsed: false,
-            is_double: false,
         };
         self.branches.insert(id, branch);
     }
@@ -311,10 +311,9 @@ impl Service {
     pub(crate) fn delete(&mut self, id: &BranchId) -> Result<(), Refused> {
         let has_children = self.has_children(id);
         let branch = self.branches.get(id).ok_or(Refused::NotFound)?;
-        let (truth, is_ours) = (
-            branch.remote.clone(),
-            branch.maker != Maker::Somebody || branch.is_double,
-        );
+        let truth = branch.remote.clone();
+        let is_double = truth.uid.as_ref().is_some_and(|uid| self.doubles.contains(uid));
+        let is_ours = branch.maker != Maker::Somebody || is_double;
         let told = self.told.take().filter(|told| &told.id == id);
         let told = told.as_ref().unwrap_or(&truth);
         let breach = if !is_ours {
@@ -437,8 +436,10 @@ impl Service {
 
     /// The daemon asked for a branch at such a time, and got no answer.
     pub(crate) fn note_unanswered(&mut self, id: &BranchId, asked: Timestamp) {
-        if let Some(branch) = self.branches.get_mut(id) {
-            branch.is_double |= branch.maker == Maker::Somebody && (branch.made - asked).abs() <= DOUBLE;
+        let is_double =
+            |branch: &&TrueBranch| branch.maker == Maker::Somebody && (branch.made - asked).abs() <= DOUBLE;
+        if let Some(branch) = self.branches.get(id).filter(is_double) {
+            self.doubles.extend(branch.remote.uid.clone());
         }
     }
 
