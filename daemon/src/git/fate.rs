@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 /// Where a root stood when it was last there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StoodIn {
+    /// Device and inode of the root.
+    pub(super) root: (u64, u64),
     /// Device and inode of its parent directory, which is on the same device.
     pub(super) parent: (u64, u64),
     pub(super) seen_at: Instant,
@@ -60,14 +62,17 @@ pub(super) fn compare(question: &Question, before: Option<&Found>, now: &mut Fou
 /// that names the directory. What was known of it is kept for the look after.
 fn remember_places(before: &Found, now: &mut Found) {
     for (id, place) in &mut now.places {
-        let Some(old) = before.places.get(id) else {
-            continue;
-        };
-        if place.root.as_os_str().is_empty() {
+        let old = before.places.get(id);
+        let stood_in = old.and_then(|old| old.stood_in);
+        if place.is_foreign {
+            // One that has lost its `.git` is ours if it is the one that was: git is about to remove it.
+            let is_same = |now: &StoodIn| stood_in.is_some_and(|then| then.root == now.root);
+            place.stood_in = place.stood_in.filter(is_same);
+        } else if let Some(old) = old.filter(|_| place.root.as_os_str().is_empty()) {
             place.root.clone_from(&old.root);
             (place.is_foreign, place.stood_in) = (old.is_foreign, old.stood_in);
-        } else if place.root == old.root && !place.is_foreign {
-            place.stood_in = place.stood_in.or(old.stood_in);
+        } else if old.is_some_and(|old| old.root == place.root) {
+            place.stood_in = place.stood_in.or(stood_in);
         }
     }
 }
@@ -80,7 +85,7 @@ fn gone<'a>(before: &'a Found, now: &Found) -> impl Iterator<Item = (&'a Worktre
 /// Worktrees that are listed and whose directory is not there, though nobody took it away: its disk is, or something else is in
 /// its place. If git drops them from its list, that tells nothing.
 fn out_of_reach(now: &Found) -> impl Iterator<Item = WorktreeId> {
-    let is_out = |(_, place): &(&WorktreeId, &Place)| place.stands_at.is_none() && !place.was_taken_away();
+    let is_out = |(_, place): &(&WorktreeId, &Place)| place.stands_at.is_none() && !place.is_being_removed();
     now.places.iter().filter(is_out).map(|(id, _)| id.clone())
 }
 
@@ -122,6 +127,11 @@ fn removed_before_succeeded(before: &Found, now: &Found) -> impl Iterator<Item =
 }
 
 impl Place {
+    /// Says whether the directory is not there because somebody takes it away: it is gone, or the same without its `.git`.
+    fn is_being_removed(&self) -> bool {
+        self.is_foreign && self.stood_in.is_some() || self.was_taken_away()
+    }
+
     /// Says whether the directory is gone from a parent directory that is still the same: so somebody removed it. An unmounted
     /// disk leaves another parent, or none.
     fn was_taken_away(&self) -> bool {

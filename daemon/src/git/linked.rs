@@ -133,6 +133,7 @@ impl Place {
         let is_ours = !matches!(link, Link::Elsewhere(_));
         let parent = parent.filter(|parent| is_ours && root.dev() == parent.device);
         self.stood_in = parent.map(|parent| StoodIn {
+            root: (root.dev(), root.ino()),
             parent: (parent.device, parent.inode),
             seen_at: Instant::now(),
         });

@@ -223,6 +223,8 @@ fn git_02_a_root_that_is_missing_is_away_unless_it_was_taken_from_where_it_stood
     let away = ["away", "taken"].map(WorktreeId::parse).into();
     let after = repo.look(Some(&before));
     assert_eq!(after.view.away, away);
+    let after = repo.look(Some(&after));
+    assert_eq!(after.view.away, away, "what is there is not what was there");
     std::fs::remove_dir_all(repo.beside("elsewhere")).expect("removed");
     std::fs::rename(repo.beside("unmounted"), repo.beside("elsewhere")).expect("renamed");
     assert!(
@@ -326,8 +328,12 @@ fn a_look_between_the_two_halves_of_a_removal_loses_nothing() {
     let repo = Repo::new();
     repo.git(&["worktree", "add", "-q", "--detach", "../wt"]);
     let before = repo.look(None);
+    std::fs::remove_file(repo.beside("wt/.git")).expect("removed");
+    let begun = repo.look(Some(&before));
+    assert!(begun.view.away.is_empty(), "it is the same directory");
     std::fs::remove_dir_all(repo.beside("wt")).expect("removed");
-    let between = repo.look(Some(&before));
+    let between = repo.look(Some(&begun));
+    assert!(between.view.away.is_empty(), "it was taken away");
     assert!(between.view.removed_live.is_empty(), "its entry is still there");
     let entry = repo.main().join(".git/worktrees/wt");
     std::fs::remove_file(entry.join("gitdir")).expect("removed");
