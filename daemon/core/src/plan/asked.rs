@@ -18,6 +18,10 @@ impl<'a> Planner<'a> {
             return false;
         };
         let is_used = self.is_in_use(slot);
+        if record.reap_after.is_some() && (is_used || !self.is_absent(slot)) {
+            // Whatever is asked, it was seen: a later look that does not find it is the first one that does not.
+            self.push(slot, Action::MarkPresent, Why::BackAgain, self.standing(slot));
+        }
         match ask {
             Ask::Delete if is_used => self.refuse(slot, Refusal::InUse),
             Ask::Delete | Ask::Reset => self.delete(record, remote),

@@ -894,6 +894,31 @@ fn a_kept_branch_has_no_lease_and_is_never_reaped_until_it_is_given_back() {
 }
 
 #[test]
+fn what_is_asked_about_a_worktree_that_came_back_does_not_hide_that_it_did() {
+    let (branch, marked) = owned_wt();
+    let marked = Record {
+        reap_after: Some(at(0)),
+        ..marked
+    };
+    let (main, main_record) = owned_main(None);
+    // It stands on a git branch now, so nobody uses its slot.
+    let there = on_branch(WorktreeId::Linked("abc".into()), "other");
+    let world = World::new(
+        vec![main_worktree(), there],
+        vec![main, branch],
+        vec![main_record, marked.clone()],
+    );
+    let world = asking(world, "jane-main-worktree-abc", Ask::GiveBack);
+    let steps = world.steps();
+    let about: Vec<&Action> = steps
+        .iter()
+        .filter(|step| step.slot == marked.slot)
+        .map(|step| &step.action)
+        .collect();
+    assert_eq!(about, [&Action::MarkPresent, &Action::Keep]);
+}
+
+#[test]
 fn a_repository_that_is_given_up_loses_what_is_ours_and_gets_nothing() {
     let (main, main_record) = owned_main(None);
     let (branch, record) = owned_wt();
