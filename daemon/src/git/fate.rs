@@ -119,9 +119,12 @@ fn succeeded(now: &Found) -> BTreeMap<WorktreeId, Timestamp> {
 fn removed_before_succeeded(before: &Found, now: &Found) -> impl Iterator<Item = WorktreeId> {
     now.view.succeeded.iter().filter_map(|(id, since)| {
         let life = now.lives.get(id)?;
-        let was_there = before.places.get(id).is_some_and(|place| {
-            place.born == Some(life.born) && place.stands_at.is_some() && place.was_seen_lately()
-        });
+        // Or was about to be removed: that look may have fallen into the middle of it.
+        let is_away = before.view.away.contains(id);
+        let was_there = before
+            .places
+            .get(id)
+            .is_some_and(|place| place.born == Some(life.born) && !is_away && place.was_seen_lately());
         (was_there || before.view.removed_live.contains(id)).then(|| id.succeeded(*since))
     })
 }

@@ -321,6 +321,14 @@ fn a_worktree_that_is_added_again_under_its_name_is_another_one() {
     add();
     let back = look_with(&repo, &[("wt", 3)], Some(&gone)).view;
     assert_eq!(back.removed_live, BTreeSet::from([wt.succeeded(at(3))]));
+    // One whose directory was seen to be gone, and its entry not yet.
+    let first = look_with(&repo, &[("wt", 5)], None);
+    std::fs::remove_dir_all(repo.beside("wt")).expect("removed");
+    let between = look_with(&repo, &[("wt", 5)], Some(&first));
+    repo.git(&["worktree", "prune"]);
+    add();
+    let back = look_with(&repo, &[("wt", 5)], Some(&between)).view;
+    assert_eq!(back.removed_live, BTreeSet::from([wt.succeeded(at(5))]));
 }
 
 #[test]
