@@ -8,7 +8,7 @@ use crate::patient::Desk;
 use crate::reconcile::Reconciler;
 use crate::repository_config;
 use crate::services::chain;
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use daemon_core::plan::{Action, Standing, Step, Unattended, unattended};
 use daemon_core::state::{Observed, Record};
 use daemon_core::why::Why;
@@ -16,36 +16,38 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::MissedTickBehavior;
 
 /// How often it looks; the first time when the daemon starts.
 const PERIOD: Duration = Duration::from_mins(10);
 
+/// How soon again when something could not be done.
+const AGAIN: Duration = Duration::from_secs(20);
+
 /// Looks now and then, for as long as the daemon runs.
 pub(crate) async fn run(reconciler: Arc<Reconciler>, desk: Desk) {
-    let mut period = tokio::time::interval(PERIOD);
-    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        period.tick().await;
-        if let Err(error) = look(&reconciler, &desk).await {
+        let looked = look(&reconciler, &desk).await;
+        if let Err(error) = &looked {
             tracing::warn!(
                 error = format!("{error:#}"),
                 "cannot look after what is left; it is tried again"
             );
         }
+        tokio::time::sleep(if looked.is_ok() { PERIOD } else { AGAIN }).await;
     }
 }
 
+/// Goes through what is held where nobody looks. One that cannot be helped does not keep the others from it.
 async fn look(reconciler: &Reconciler, desk: &Desk) -> anyhow::Result<()> {
+    let mut looked = Ok(());
     for row in reconciler.ledger.holding().await? {
-        if (row.is_retired || is_gone(&row, desk).await)
-            && let Err(error) = give_back(reconciler, &row).await
-        {
-            let path = row.common_dir.display();
-            tracing::warn!(%path, error = format!("{error:#}"), "cannot give back the leases of a repository");
+        if row.is_retired || is_gone(&row, desk).await {
+            let given_back = give_back(reconciler, &row).await;
+            looked = looked.and(given_back.with_context(|| row.common_dir.display().to_string()));
         }
     }
-    Ok(reconciler.ledger.tidy(clock::now()).await?)
+    reconciler.ledger.tidy(clock::now()).await?;
+    looked
 }
 
 /// Whatever keeps its directory from being read, only one that is not there is gone; and should it come back, its branches
