@@ -277,7 +277,9 @@ async fn fs_10_nothing_is_reaped_after_the_ledger_was_lost_or_an_older_one_came_
         }
     }
     world.start().await;
-    world.branch(&world.path("new")).await;
+    for name in ["new", "old"] {
+        world.branch(&world.path(name)).await;
+    }
     world.git(&["worktree", "remove", "--force", "../old"]);
     world.reconcile().await;
     world.reconcile().await;
