@@ -20,11 +20,12 @@ use std::time::Duration;
 /// How often it looks; the first time when the daemon starts.
 const PERIOD: Duration = Duration::from_mins(10);
 
-/// How soon again when something could not be done.
+/// How soon again when something could not be done; each further failure doubles it.
 const AGAIN: Duration = Duration::from_secs(20);
 
 /// Looks now and then, for as long as the daemon runs.
 pub(crate) async fn run(reconciler: Arc<Reconciler>, desk: Desk) {
+    let mut failures = 0;
     loop {
         let looked = look(&reconciler, &desk).await;
         if let Err(error) = &looked {
@@ -33,7 +34,14 @@ pub(crate) async fn run(reconciler: Arc<Reconciler>, desk: Desk) {
                 "cannot look after what is left; it is tried again"
             );
         }
-        tokio::time::sleep(if looked.is_ok() { PERIOD } else { AGAIN }).await;
+        let pause = if looked.is_ok() {
+            failures = 0;
+            PERIOD
+        } else {
+            failures = (failures + 1).min(6);
+            PERIOD.min(AGAIN * 2_u32.pow(failures - 1))
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -123,8 +123,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Moves the records of renamed git branches, and of worktrees whose names others have now. Returns the slots that this is about, old and new: nothing else is decided
-    /// about them before it is done.
+    /// Moves the records of renamed git branches, and of worktrees whose names others have now. Returns the slots that this is
+    /// about, old and new: nothing else is decided about them before it is done.
     fn rename(&mut self) -> BTreeSet<Slot> {
         let mut about = BTreeSet::new();
         for record in self.look.records {

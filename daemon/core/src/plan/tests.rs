@@ -576,6 +576,11 @@ fn a_held_lease_that_nobody_looks_after_is_given_back_after_the_last_child() {
     );
     assert_eq!(decide(&held, &alone), release);
     assert_eq!(decide(&held, &seen(vec![])), Unattended::Nothing);
+    let moments_later = at(0) + TimeDelta::seconds(59);
+    assert_eq!(
+        unattended(&held, &seen(vec![]), ttl, moments_later),
+        Unattended::Wait
+    );
     assert_eq!(unattended(&held, &alone, None, at(1)), Unattended::Nothing);
     let runs = RemoteBranch {
         expire_time: Some(at(3)),
