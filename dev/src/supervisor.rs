@@ -1,19 +1,19 @@
 //! The one process per worktree that has the others running: starts a task for each, lets commands come to the desk, passes
-//! changes of files on, and ends everything when it is told to or when the worktree is gone.
+//! changes of files on, and ends everything when it is told to or when the worktree, or its file, is gone.
 
 use crate::board::{Board, State, View, now_ms};
 use crate::desk::Desk;
 use crate::file::{DevFile, Plan};
 use crate::left::Run;
 use crate::log::{Log, Voice};
-use crate::place::Place;
+use crate::place::{FILE, Place};
 use crate::process::{self, Common, Order};
 use crate::watch::{Interest, Watch};
 use crate::{command, ports, system};
 use anyhow::Context;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixListener;
@@ -23,6 +23,8 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 const LOOK: Duration = Duration::from_millis(500);
+/// How many looks must miss the file: who writes it anew may remove it first.
+const MISSED: u32 = 4;
 /// For one request of a command, which waits a little longer.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Orders that wait for a process that is busy ending another.
@@ -54,6 +56,8 @@ pub(crate) async fn run(place: &Place) -> anyhow::Result<()> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Why {
     Told,
+    /// Commands find a worktree by its file, so nobody could stop what runs.
+    FileGone,
     WorktreeGone,
 }
 
@@ -94,7 +98,7 @@ impl Supervisor {
         }
         if let Some(watch) = watch {
             // A task of its own: a burst of changes must not be forgotten because a command asks something.
-            tasks.spawn(pass_on(watch, orders.clone()));
+            tasks.spawn(pass_on(watch, orders.clone(), place.file()));
         }
         let desk = Desk {
             place: place.clone(),
@@ -118,6 +122,7 @@ impl Supervisor {
         let root = self.desk.place.root.clone();
         let identity = identity(&root);
         let mut look = interval(LOOK);
+        let mut missed = 0;
         loop {
             tokio::select! {
                 connection = self.listener.accept() => if let Ok((stream, _)) = connection {
@@ -129,8 +134,14 @@ impl Supervisor {
                 ended = self.tasks.join_next(), if !self.tasks.is_empty() => if matches!(ended, Some(Ok(true))) {
                     return Why::Told;
                 },
-                _ = look.tick() => if identity.is_some() && crate::supervisor::identity(&root) != identity {
-                    return Why::WorktreeGone;
+                _ = look.tick() => {
+                    if identity.is_some() && crate::supervisor::identity(&root) != identity {
+                        return Why::WorktreeGone;
+                    }
+                    missed = if self.desk.place.file().exists() { 0 } else { missed + 1 };
+                    if missed >= MISSED {
+                        return Why::FileGone;
+                    }
                 },
                 _ = self.term.recv() => return Why::Told,
                 _ = self.int.recv() => return Why::Told,
@@ -156,15 +167,21 @@ impl Supervisor {
         fs::remove_file(place.socket()).ok();
         match why {
             Why::Told => common.log.add("supervisor", Voice::Supervisor, "stopped"),
+            Why::FileGone => {
+                let text = format!("stopped, because `{FILE}` is gone");
+                common.log.add("supervisor", Voice::Supervisor, &text);
+            }
             Why::WorktreeGone => place.remove().unwrap_or_default(),
         }
     }
 }
 
-/// Tells each process of the changes that concern it.
-async fn pass_on(mut watch: Watch, orders: Vec<mpsc::Sender<Order>>) -> bool {
+/// Tells each process of the changes that concern it. Not without the file: then the worktree is being removed, and what a
+/// build made would be in the way.
+async fn pass_on(mut watch: Watch, orders: Vec<mpsc::Sender<Order>>, file: PathBuf) -> bool {
     loop {
-        for change in watch.changes().await {
+        let changes = watch.changes().await;
+        for change in changes.into_iter().filter(|_| file.exists()) {
             if let Some(orders) = orders.get(change.process) {
                 process::again(orders, format!("changed: {}", change.path.display()));
             }

@@ -149,6 +149,24 @@ fn all_ends_when_the_worktree_is_removed() {
 }
 
 #[test]
+fn all_ends_when_the_file_is_gone_for_good() {
+    let scene = Scene::new();
+    let project = scene.project("shop", WEB);
+    let url = project.good(&["start"]);
+    fs::remove_file(project.root.join("lakebase.dev.toml")).expect("remove");
+    until("nothing runs that nobody could stop", || {
+        scene.processes().is_empty()
+    });
+    project.write("lakebase.dev.toml", WEB);
+    let log = project.good(&["logs"]);
+    assert!(
+        log.contains("stopped, because `lakebase.dev.toml` is gone"),
+        "{log}"
+    );
+    assert_eq!(project.good(&["start"]), url);
+}
+
+#[test]
 fn one_that_is_killed_comes_back_on_its_port() {
     let scene = Scene::new();
     let project = scene.project("shop", WEB);
