@@ -3,10 +3,11 @@
 use crate::board::Repositories;
 use crate::convert;
 use crate::credentials::{Freshness, Minted, Target};
-use crate::lookup::{Now, is_hopeless};
+use crate::lookup::{Now, is_hopeless, not_ready};
 use crate::outlet::Outlet;
 use crate::service::{PATIENCE, Service, ledger_failed};
-use daemon_core::ids::RepositoryId;
+use daemon_core::ids::{RepositoryId, Slot};
+use daemon_core::plan::Standing;
 use lakebase_proto::v1;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,14 +16,15 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 impl Service {
-    /// Follows a worktree's credential into a stream until somebody goes away.
+    /// Follows a worktree's credential into a stream until somebody goes away, or the worktree leaves what was sent for a
+    /// branch that cannot be had: whoever uses it must not take the old one for the worktree's.
     pub(crate) async fn follow_credential(
         self,
         path: PathBuf,
         mut out: Outlet<Result<v1::Credential, Status>>,
     ) {
         let mut board = self.lookup.board.follow();
-        let mut sent: Option<(Arc<Target>, Arc<Minted>)> = None;
+        let mut sent: Option<(Option<Slot>, Arc<Target>, Arc<Minted>)> = None;
         loop {
             let repositories = board.borrow_and_update().clone();
             let mut rotations = None;
@@ -33,13 +35,19 @@ impl Service {
                     if let Ok(minted) = self.credentials.fetch(&target, Freshness::Usable).await
                         && sent
                             .as_ref()
-                            .is_none_or(|(t, m)| !t.is_same_place(&target) || !Arc::ptr_eq(m, &minted))
+                            .is_none_or(|(_, t, m)| !t.is_same_place(&target) || !Arc::ptr_eq(m, &minted))
                     {
                         let message = convert::credential(&worktree, &target, &minted);
-                        sent = Some((target, minted));
+                        sent = Some((worktree.slot.clone(), target, minted));
                         out.put(Ok(message));
                     }
                     rotations = Some(changes);
+                }
+                Ok(Now::Coming(view, worktree))
+                    if sent.as_ref().is_some_and(|(slot, ..)| *slot != worktree.slot)
+                        && (worktree.standing == Standing::Failing || is_hopeless(&view, &worktree)) =>
+                {
+                    return out.end(Err(not_ready(&view, Some(&worktree)))).await;
                 }
                 Ok(Now::Coming(..) | Now::Unseen(_)) => {}
                 Err(error) => return out.end(Err(error)).await,

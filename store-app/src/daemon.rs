@@ -2,6 +2,7 @@
 //! pools and SQL, and starts no daemon.
 
 use crate::credential::{Credential, Malformed};
+use crate::source::Desk;
 use lakebase_proto::v1::{self, GetCredentialRequest, WatchCredentialRequest};
 use lakebase_proto::{Client, ConnectError, Reason, SocketPathError, connect, fix_of, reason_of};
 use std::os::unix::ffi::OsStrExt;
@@ -83,6 +84,18 @@ impl DaemonError {
             Self::Refused(status) => reason_of(status) == Some(Reason::NotRegistered),
             Self::Connect(_) | Self::Ended | Self::Malformed(_) | Self::TimedOut(_) => false,
         }
+    }
+
+    /// Returns whether the last credential is no longer the worktree's: another git branch is checked out, for which there is
+    /// no branch. Said on a stream only.
+    fn takes_back(&self) -> bool {
+        let Self::Refused(status) = self else {
+            return false;
+        };
+        matches!(
+            reason_of(status),
+            Some(Reason::Blocked | Reason::NotReady | Reason::NotConfigured)
+        )
     }
 
     /// Returns whether waiting can help; otherwise a person must do something first.
@@ -184,19 +197,15 @@ impl Daemon {
         self.worktree.as_os_str().as_bytes().to_vec()
     }
 
-    /// Publishes each credential until `stop`. When the daemon goes away, the last one stands, and it is looked for again.
-    pub(crate) async fn follow(
-        self,
-        updates: Updates,
-        credentials: watch::Sender<Option<Arc<Credential>>>,
-        stop: CancellationToken,
-    ) {
-        stop.run_until_cancelled(self.follow_for_ever(updates, &credentials))
+    /// Publishes each credential until `stop`. When the daemon goes away, the last one stands, and it is looked for again;
+    /// when it takes the last one back, there is none until the next.
+    pub(crate) async fn follow(self, updates: Updates, desk: Desk, stop: CancellationToken) {
+        stop.run_until_cancelled(self.follow_for_ever(updates, &desk))
             .await;
         debug!("stopped following lakebased");
     }
 
-    async fn follow_for_ever(&self, updates: Updates, credentials: &watch::Sender<Option<Arc<Credential>>>) {
+    async fn follow_for_ever(&self, updates: Updates, desk: &Desk) {
         let mut stream = Some(updates);
         let mut pause = FIRST_PAUSE;
         loop {
@@ -205,10 +214,15 @@ impl Daemon {
                 None => self.resubscribe().await,
             };
             let (relayed, error) = match updates {
-                Ok(updates) => relay(updates, credentials).await,
+                Ok(updates) => relay(updates, desk).await,
                 Err(error) => (false, error),
             };
-            if relayed {
+            if error.takes_back() {
+                warn!(%error, "left the branch; waiting for another");
+                desk.trouble.send_replace(Some(error.to_string()));
+                desk.credentials.send_replace(None);
+                pause = FIRST_PAUSE;
+            } else if relayed {
                 warn!(%error, "lost lakebased; going on with the last credential");
                 pause = FIRST_PAUSE;
             } else {
@@ -221,16 +235,13 @@ impl Daemon {
 }
 
 /// Publishes what comes in until the stream breaks. Returns whether anything came, and why it broke.
-async fn relay(
-    mut updates: Updates,
-    credentials: &watch::Sender<Option<Arc<Credential>>>,
-) -> (bool, DaemonError) {
+async fn relay(mut updates: Updates, desk: &Desk) -> (bool, DaemonError) {
     let mut relayed = false;
     loop {
         match updates.message().await {
             Ok(Some(message)) => {
                 relayed = true;
-                publish(message, credentials);
+                publish(message, desk);
             }
             Ok(None) => return (relayed, DaemonError::Ended),
             Err(status) => return (relayed, status.into()),
@@ -238,11 +249,12 @@ async fn relay(
     }
 }
 
-fn publish(message: v1::Credential, credentials: &watch::Sender<Option<Arc<Credential>>>) {
+fn publish(message: v1::Credential, desk: &Desk) {
     match Credential::try_from(message) {
         Ok(credential) => {
             info!(?credential, "new credential");
-            credentials.send_replace(Some(Arc::new(credential)));
+            desk.credentials.send_replace(Some(Arc::new(credential)));
+            desk.trouble.send_replace(None);
         }
         Err(error) => warn!(%error, "cannot use what lakebased said; going on with the last credential"),
     }

@@ -252,7 +252,7 @@ impl Database {
             .as_ref()
             .map(|serving| serving.phase.clone());
         let why = match (phase, refusal) {
-            (None, _) => "no credential yet".to_owned(),
+            (None, _) => "no credential".to_owned(),
             (Some(Phase::Preparing), _) => "the branch is being prepared".to_owned(),
             (Some(Phase::Failing(why)), _) => why,
             (Some(Phase::Ready), Some(refusal)) => refusal,
@@ -280,6 +280,8 @@ pub(crate) struct Keeper {
     credentials: watch::Receiver<Option<Arc<Credential>>>,
     refused: Arc<Notify>,
     connection_life: Duration,
+    /// How many there were.
+    logins: u64,
     retired: TaskTracker,
 }
 
@@ -293,6 +295,7 @@ pub(crate) fn open(news: News, connection_life: Duration) -> (Database, Keeper) 
     } = news;
     let first = credentials.borrow_and_update().clone();
     let serving = first.map(|first| Serving::new(first, 1, connection_life));
+    let logins = serving.is_some().into();
     let serving = watch::Sender::new(serving);
     let database = Database {
         serving: serving.subscribe(),
@@ -304,6 +307,7 @@ pub(crate) fn open(news: News, connection_life: Duration) -> (Database, Keeper) 
         credentials,
         refused,
         connection_life,
+        logins,
         retired: TaskTracker::new(),
     };
     (database, keeper)
@@ -328,43 +332,48 @@ impl Keeper {
                 credential = next(&mut self.credentials) => credential,
                 never = look_after(&self.serving, &self.refused, self.connection_life) => match never {},
             };
-            self.take_up(&credential);
+            match credential {
+                Some(credential) => self.take_up(&credential),
+                None => self.replace(None),
+            }
         }
     }
 
-    fn take_up(&self, credential: &Arc<Credential>) {
-        let new = |number| Some(Serving::new(Arc::clone(credential), number, self.connection_life));
-        let mut left = None;
-        self.serving.send_modify(|serving| match serving {
-            None => *serving = new(1),
+    fn take_up(&mut self, credential: &Arc<Credential>) {
+        let now = self.serving.borrow().clone();
+        let is_same = |now: &Serving| now.credential.same_login(credential);
+        self.logins += u64::from(!now.as_ref().is_some_and(is_same));
+        match now.filter(|now| now.credential.same_database(credential)) {
             Some(now) => {
-                now.number += u64::from(!now.credential.same_login(credential));
-                if now.credential.same_database(credential) {
-                    now.pool.set_login(credential.login().clone());
-                    now.credential = Arc::clone(credential);
-                } else {
-                    info!(?credential, "another database serves from now on");
-                    let number = now.number;
-                    left = std::mem::replace(serving, new(number));
-                }
+                now.pool.set_login(credential.login().clone());
+                self.serving.send_modify(|serving| {
+                    if let Some(serving) = serving {
+                        (serving.credential, serving.number) = (Arc::clone(credential), self.logins);
+                    }
+                });
             }
-        });
-        if let Some(left) = left {
+            None => {
+                info!(?credential, "this database serves from now on");
+                let new = Serving::new(Arc::clone(credential), self.logins, self.connection_life);
+                self.replace(Some(new));
+            }
+        }
+    }
+
+    /// Lets another database serve, or none, and ends the connections to the last one.
+    fn replace(&self, new: Option<Serving>) {
+        if let Some(left) = self.serving.send_replace(new) {
             self.retired.spawn(async move { left.pool.close().await });
         }
     }
 }
 
-/// Waits for the next credential; for ever when there will be none.
-async fn next(credentials: &mut watch::Receiver<Option<Arc<Credential>>>) -> Arc<Credential> {
-    loop {
-        if credentials.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        if let Some(credential) = credentials.borrow_and_update().clone() {
-            return credential;
-        }
+/// Waits for the next credential, or until there is none any more; for ever when neither will come.
+async fn next(credentials: &mut watch::Receiver<Option<Arc<Credential>>>) -> Option<Arc<Credential>> {
+    if credentials.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
+    credentials.borrow_and_update().clone()
 }
 
 /// Prepares the database, and then keeps its connections in order.

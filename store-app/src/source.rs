@@ -51,7 +51,7 @@ impl NoCredential {
 /// What those who use the credential see of its source, and tell it.
 #[derive(Debug, Clone)]
 pub(crate) struct News {
-    /// The newest credential; `None` until there is one.
+    /// The newest credential; `None` while there is none.
     pub(crate) credentials: watch::Receiver<Option<Arc<Credential>>>,
     /// What keeps the source from a newer one, in words for people.
     pub(crate) trouble: watch::Receiver<Option<String>>,
@@ -112,7 +112,7 @@ impl Feed {
     /// the daemon does not move to another database when the daemon appears.
     pub(crate) async fn run(self, stop: CancellationToken) {
         match self.giver {
-            Giver::Daemon(daemon, updates) => daemon.follow(updates, self.desk.credentials, stop).await,
+            Giver::Daemon(daemon, updates) => daemon.follow(updates, self.desk, stop).await,
             Giver::Workspace(workspace) => {
                 stop.run_until_cancelled(workspace.follow(&self.desk)).await;
             }

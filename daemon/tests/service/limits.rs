@@ -1,8 +1,10 @@
 //! A project with no room left.
 
 use crate::rig::Rig;
-use crate::world::until;
+use crate::world::{bytes, until};
+use lakebase_proto::{Reason, reason_of, v1};
 use local_lakebase::Limits;
+use tokio_stream::StreamExt;
 
 const LIST: &str = "projects/shop/branches";
 
@@ -47,4 +49,42 @@ async fn cp_17_a_full_project_says_what_is_idle_and_is_not_asked_again_and_again
         rig.world.branch(&rig.world.path("c")).await,
         "jane-doe-main-worktree-c"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cp_17_who_follows_a_credential_is_told_that_the_worktree_left_it_for_no_other() {
+    let mut rig = Rig::new(Limits {
+        unarchived_branches: 3,
+        ..Limits::default()
+    })
+    .await;
+    rig.world.start().await;
+    rig.world.register().await;
+    let dir = rig.world.path("a");
+    rig.world.git(&["worktree", "add", "-q", "-b", "one", "../a"]);
+    rig.world.branch(&rig.world.main()).await;
+    let follow = async || {
+        let request = v1::WatchCredentialRequest { path: bytes(&dir) };
+        let called = rig.world.client().await.watch_credential(request).await;
+        called.expect("followed").into_inner()
+    };
+    let branch_of = |told: Option<Result<v1::Credential, tonic::Status>>| {
+        let credential = told.expect("no end").expect("a credential");
+        credential.branch.expect("named").branch_id
+    };
+    let mut stream = follow().await;
+    assert_eq!(branch_of(stream.next().await), "jane-doe-one");
+
+    rig.world.git_in(&dir, &["switch", "-q", "-c", "two"]);
+    let refused = stream.next().await.expect("no end").expect_err("no branch");
+    assert_eq!(reason_of(&refused), Some(Reason::NotReady), "{refused:?}");
+    assert!(
+        refused.message().contains("3 of 3 branches in use"),
+        "{refused:?}"
+    );
+    assert!(stream.next().await.is_none());
+
+    let mut stream = follow().await;
+    rig.world.git_in(&dir, &["switch", "-q", "one"]);
+    assert_eq!(branch_of(stream.next().await), "jane-doe-one");
 }

@@ -436,6 +436,36 @@ async fn a_store_that_waits_answers_and_says_for_what() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_the_worktree_left_serves_no_more_although_there_is_no_other() {
+    let Scene {
+        postgres,
+        control,
+        store,
+    } = scene().await;
+    postgres.create_database("other").await;
+    control.refuse(status(Reason::Blocked, "4 of 4 branches in use", ""));
+    let is_away = |status, document: &Value| {
+        let told = document["message"].as_str();
+        status == 503 && told.is_some_and(|text| text.contains("4 of 4 branches in use"))
+    };
+    for page in ["/api/branch", "/api/health/ready", "/api/products"] {
+        store.wait_for(page, is_away).await;
+    }
+    eventually("nobody is connected to what was left", async || {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store-app' AND datname = 'shop'";
+        postgres.count("postgres", sql).await == 0
+    })
+    .await;
+    control.publish(postgres.credential("other"));
+    store
+        .wait_for("/api/branch", |_, branch| branch["name"] == "jane-other")
+        .await;
+    assert_eq!(store.ok("/api/health/ready").await, json!({"status": "ready"}));
+    store.end().await.expect("ends well");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repository_nobody_registered_is_refused_at_once() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let socket = dir.path().join("l.sock");
