@@ -32,6 +32,9 @@ struct Args {
     /// Use the fake, whatever else there is
     #[arg(long)]
     fake: bool,
+    /// Only show that it works: few runs
+    #[arg(long)]
+    quick: bool,
     /// How often each program runs
     #[arg(long, default_value_t = 1000)]
     count: usize,
@@ -44,7 +47,10 @@ struct Args {
 }
 
 fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
+    let mut args = Args::parse();
+    if args.quick {
+        args.count = 100;
+    }
     if let Some([socket, root]) = args.serve.as_deref() {
         return server::be_fake(socket, root);
     }
