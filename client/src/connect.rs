@@ -6,9 +6,9 @@ use crate::terminal;
 use lakebase_proto::v1::{
     Check, CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest,
     DiagnoseRequest, Event, ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest,
-    KeepBranchRequest, ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest, ReconcileRequest,
-    RegisterRepositoryRequest, Repository, ResetBranchRequest, ShutdownRequest, UnregisterRepositoryRequest,
-    WatchEventsRequest, Worktree,
+    KeepBranchRequest, ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest,
+    ListWorktreesResponse, ReconcileRequest, RegisterRepositoryRequest, Repository, ResetBranchRequest,
+    ShutdownRequest, UnregisterRepositoryRequest, WatchEventsRequest, Worktree,
 };
 use lakebase_proto::{Client, ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
 use std::cmp::Ordering;
@@ -60,9 +60,14 @@ impl Session {
 
     /// The worktrees of the repository that holds the path, or of all.
     pub(crate) async fn worktrees(&mut self, path: Option<&Path>) -> Result<Vec<Worktree>, Failure> {
+        Ok(self.listing(path).await?.worktrees)
+    }
+
+    /// The same, and the branches that no worktree is on.
+    pub(crate) async fn listing(&mut self, path: Option<&Path>) -> Result<ListWorktreesResponse, Failure> {
         let path = bytes(path);
         let call = self.client.list_worktrees(ListWorktreesRequest { path });
-        Ok(within(PROMPT, "cannot list worktrees", call).await?.worktrees)
+        within(PROMPT, "cannot list worktrees", call).await
     }
 
     pub(crate) async fn repositories(&mut self) -> Result<Vec<Repository>, Failure> {

@@ -41,6 +41,14 @@ pub(crate) struct Worktree {
 }
 
 #[derive(Debug, Serialize)]
+pub(crate) struct UnusedBranch {
+    repository_id: String,
+    branch: Option<Branch>,
+    orphaned: bool,
+    why: String,
+}
+
+#[derive(Debug, Serialize)]
 pub(crate) struct Repository {
     id: String,
     common_dir: String,
@@ -162,6 +170,17 @@ impl From<&v1::Worktree> for Worktree {
             why: worktree.why.clone(),
             branch: worktree.branch.as_ref().map(Branch::from),
             problem: worktree.problem.as_ref().map(Problem::from),
+        }
+    }
+}
+
+impl From<&v1::UnusedBranch> for UnusedBranch {
+    fn from(unused: &v1::UnusedBranch) -> Self {
+        Self {
+            repository_id: unused.repository_id.clone(),
+            branch: unused.branch.as_ref().map(Branch::from),
+            orphaned: unused.orphaned,
+            why: unused.why.clone(),
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Worktrees as a tree of the branches that they are on: a source, then what was forked from it. Decides the order and the
-//! twigs, prints nothing.
+//! Branches as a tree, with the worktrees on them: a source, then what was forked from it. Decides the order and the twigs,
+//! prints nothing.
 
-use lakebase_proto::v1::Worktree;
+use lakebase_proto::v1::{Branch, UnusedBranch, Worktree};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One line of the tree.
@@ -9,15 +9,37 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Row<'a> {
     /// Twigs and name, as in `└─ jane-main`.
     pub(crate) label: String,
-    /// The worktree on it; `None` for a branch that is only a source of others.
-    pub(crate) worktree: Option<&'a Worktree>,
+    /// What is on it.
+    pub(crate) on: On<'a>,
 }
 
-/// Lays out the worktrees of one repository. Those without a branch come last.
-pub(crate) fn rows(worktrees: &[Worktree]) -> Vec<Row<'_>> {
+/// What is on a branch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum On<'a> {
+    /// A worktree.
+    Worktree(&'a Worktree),
+    /// Nothing: it waits to be used again, or for its end.
+    Nothing(&'a UnusedBranch),
+    /// Nothing of this repository: it is only a source of others.
+    Elsewhere,
+}
+
+impl<'a> On<'a> {
+    fn branch(self) -> Option<&'a Branch> {
+        match self {
+            Self::Worktree(worktree) => worktree.branch.as_ref(),
+            Self::Nothing(unused) => unused.branch.as_ref(),
+            Self::Elsewhere => None,
+        }
+    }
+}
+
+/// Lays out the branches of one repository. Worktrees without a branch come last.
+pub(crate) fn rows<'a>(worktrees: &'a [Worktree], unused: &'a [UnusedBranch]) -> Vec<Row<'a>> {
     let mut tree = Tree::default();
-    for worktree in worktrees {
-        tree.add(worktree);
+    let all = worktrees.iter().map(On::Worktree);
+    for on in all.chain(unused.iter().map(On::Nothing)) {
+        tree.add(on);
     }
     let mut rows = Vec::new();
     let sources: Vec<&str> = tree.children.keys().copied().collect();
@@ -31,7 +53,7 @@ pub(crate) fn rows(worktrees: &[Worktree]) -> Vec<Row<'_>> {
     let branchless = worktrees.iter().filter(|worktree| worktree.branch.is_none());
     rows.extend(branchless.map(|worktree| Row {
         label: "-".to_owned(),
-        worktree: Some(worktree),
+        on: On::Worktree(worktree),
     }));
     rows
 }
@@ -39,18 +61,18 @@ pub(crate) fn rows(worktrees: &[Worktree]) -> Vec<Row<'_>> {
 /// Branches by name.
 #[derive(Default)]
 struct Tree<'a> {
-    on: BTreeMap<&'a str, Vec<&'a Worktree>>,
+    on: BTreeMap<&'a str, Vec<On<'a>>>,
     sources: BTreeMap<&'a str, &'a str>,
     children: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
 impl<'a> Tree<'a> {
-    fn add(&mut self, worktree: &'a Worktree) {
-        let Some(branch) = &worktree.branch else {
+    fn add(&mut self, on: On<'a>) {
+        let Some(branch) = on.branch() else {
             return;
         };
         let name = branch.branch_id.as_str();
-        self.on.entry(name).or_default().push(worktree);
+        self.on.entry(name).or_default().push(on);
         // A resource name: projects/{p}/branches/{b}.
         let source = branch.source_branch.rsplit('/').next().unwrap_or_default();
         if !source.is_empty() && source != name && !self.is_above(name, source) {
@@ -78,11 +100,11 @@ impl<'a> Tree<'a> {
         match self.on.get(name) {
             None => rows.push(Row {
                 label,
-                worktree: None,
+                on: On::Elsewhere,
             }),
-            Some(on) => rows.extend(on.iter().map(|worktree| Row {
+            Some(on) => rows.extend(on.iter().map(|on| Row {
                 label: label.clone(),
-                worktree: Some(*worktree),
+                on: *on,
             })),
         }
         let Some(children) = self.children.get(name) else {
@@ -107,7 +129,6 @@ impl<'a> Tree<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lakebase_proto::v1::Branch;
 
     fn on(branch: &str, source: &str) -> Worktree {
         let source_branch = format!("projects/shop/branches/{source}");
@@ -123,7 +144,7 @@ mod tests {
     }
 
     fn labels(worktrees: &[Worktree]) -> Vec<String> {
-        rows(worktrees).into_iter().map(|row| row.label).collect()
+        rows(worktrees, &[]).into_iter().map(|row| row.label).collect()
     }
 
     #[test]
@@ -144,8 +165,24 @@ mod tests {
             "-",
         ];
         assert_eq!(labels(&worktrees), expected);
-        assert_eq!(rows(&worktrees)[0].worktree, None);
-        assert_eq!(rows(&worktrees)[1].worktree, Some(&worktrees[1]));
+        assert_eq!(rows(&worktrees, &[])[0].on, On::Elsewhere);
+        assert_eq!(rows(&worktrees, &[])[1].on, On::Worktree(&worktrees[1]));
+    }
+
+    #[test]
+    fn a_branch_without_a_worktree_hangs_where_it_belongs() {
+        let worktrees = [on("jane-main", "production"), on("jane-b", "jane-main")];
+        let unused = [UnusedBranch {
+            branch: on("jane-a", "jane-main").branch,
+            ..UnusedBranch::default()
+        }];
+        let rows = rows(&worktrees, &unused);
+        let labels: Vec<_> = rows.iter().map(|row| row.label.as_str()).collect();
+        assert_eq!(
+            labels,
+            ["production", "└─ jane-main", "   ├─ jane-a", "   └─ jane-b"]
+        );
+        assert_eq!(rows[2].on, On::Nothing(&unused[0]));
     }
 
     #[test]

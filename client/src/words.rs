@@ -54,6 +54,8 @@ pub(crate) fn size(bytes: u64) -> String {
 pub(crate) fn sizes(branch: &Branch) -> String {
     match branch.own_size_bytes {
         0 => size(branch.logical_size_bytes),
+        // Files round up: no branch shares more than nothing.
+        own if own >= branch.logical_size_bytes => format!("{}, all own", size(own)),
         own => format!("{} ({} own)", size(branch.logical_size_bytes), size(own)),
     }
 }

@@ -89,6 +89,8 @@ pub(crate) struct UnusedView {
     pub(crate) branch: BranchView,
     /// Its worktree or git branch is gone, and we made it.
     pub(crate) is_orphan: bool,
+    /// What the last pass found.
+    pub(crate) why: String,
 }
 
 /// Whose a branch is.

@@ -1,6 +1,6 @@
 //! From the daemon's words to the contract's.
 
-use crate::board::{BranchView, Ownership, Problem, RepositoryView, WatchMode, WorktreeView};
+use crate::board::{BranchView, Ownership, Problem, RepositoryView, UnusedView, WatchMode, WorktreeView};
 use crate::credentials::{Minted, Target};
 use crate::ledger::LoggedEvent;
 use crate::services::LocalInfo;
@@ -65,6 +65,15 @@ pub(crate) fn worktree(repository: &RepositoryView, worktree: &WorktreeView) -> 
         why: worktree.why.clone(),
         branch: worktree.branch.as_ref().map(branch),
         problem: worktree.problem.as_ref().map(problem),
+    }
+}
+
+pub(crate) fn unused(repository: &RepositoryView, unused: &UnusedView) -> v1::UnusedBranch {
+    v1::UnusedBranch {
+        repository_id: repository.id.to_string(),
+        branch: Some(branch(&unused.branch)),
+        orphaned: unused.is_orphan,
+        why: unused.why.clone(),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::convert;
 use crate::ledger::LoggedEvent;
 use crate::service::{Service, ledger_failed};
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use daemon_core::Timestamp;
 use daemon_core::ids::Slot;
 use daemon_core::state::{Head, Record, RecordState, WorktreeSource};
@@ -135,13 +135,9 @@ fn lease(view: &RepositoryView, worktree: &WorktreeView, record: Option<&Record>
                 .as_ref()
                 .and_then(|settings| settings.policy.ttl)
                 .map_or_else(String::new, |ttl| {
-                    format!(" of {} min, renewed at half of it", ttl.num_minutes())
+                    format!(" of {}, renewed at half of it,", span(ttl))
                 });
-            format!(
-                "its lease{ttl} runs until {}, {} min from now",
-                time(at),
-                left.num_minutes()
-            )
+            format!("its lease{ttl} runs until {}, {} from now", time(at), span(left))
         }
     });
     if branch.ownership == Some(Ownership::Owned) && record.is_some_and(|record| record.was_locked) {
@@ -151,6 +147,16 @@ fn lease(view: &RepositoryView, worktree: &WorktreeView, record: Option<&Record>
         );
     }
     steps
+}
+
+/// As in `5 h 59 min`.
+fn span(of: TimeDelta) -> String {
+    let minutes = of.num_minutes();
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
 }
 
 fn last_look(worktree: &WorktreeView) -> Vec<String> {

@@ -144,15 +144,18 @@ impl Service {
     pub(crate) async fn worktrees(&self, path: &[u8]) -> Result<v1::ListWorktreesResponse, Status> {
         let ids = self.selected(path).await?;
         let repositories = self.repositories();
-        let views = ids.iter().filter_map(|id| repositories.get(id));
-        let worktrees = views.flat_map(|view| {
-            view.worktrees
-                .iter()
-                .map(|worktree| convert::worktree(view, worktree))
-        });
-        Ok(v1::ListWorktreesResponse {
-            worktrees: worktrees.collect(),
-        })
+        let mut listed = v1::ListWorktreesResponse::default();
+        for view in ids.iter().filter_map(|id| repositories.get(id)) {
+            let worktrees = view.worktrees.iter();
+            listed
+                .worktrees
+                .extend(worktrees.map(|worktree| convert::worktree(view, worktree)));
+            let unused = view.unused.iter();
+            listed
+                .unused
+                .extend(unused.map(|unused| convert::unused(view, unused)));
+        }
+        Ok(listed)
     }
 
     /// The repository that a path names; `None` for an empty path, which means all.

@@ -89,6 +89,7 @@ fn unused(
         let is_gone = step.is_some_and(|step| step.why.is_about_absence());
         Some(UnusedView {
             is_orphan: is_gone && branch.ownership == Some(Ownership::Owned),
+            why: step.map(|step| step.why.to_string()).unwrap_or_default(),
             branch,
         })
     };

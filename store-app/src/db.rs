@@ -343,20 +343,17 @@ impl Keeper {
         let now = self.serving.borrow().clone();
         let is_same = |now: &Serving| now.credential.same_login(credential);
         self.logins += u64::from(!now.as_ref().is_some_and(is_same));
-        match now.filter(|now| now.credential.same_database(credential)) {
-            Some(now) => {
-                now.pool.set_login(credential.login().clone());
-                self.serving.send_modify(|serving| {
-                    if let Some(serving) = serving {
-                        (serving.credential, serving.number) = (Arc::clone(credential), self.logins);
-                    }
-                });
-            }
-            None => {
-                info!(?credential, "this database serves from now on");
-                let new = Serving::new(Arc::clone(credential), self.logins, self.connection_life);
-                self.replace(Some(new));
-            }
+        if let Some(same) = now.filter(|now| now.credential.same_database(credential)) {
+            same.pool.set_login(credential.login().clone());
+            self.serving.send_replace(Some(Serving {
+                credential: Arc::clone(credential),
+                number: self.logins,
+                ..same
+            }));
+        } else {
+            info!(?credential, "this database serves from now on");
+            let new = Serving::new(Arc::clone(credential), self.logins, self.connection_life);
+            self.replace(Some(new));
         }
     }
 

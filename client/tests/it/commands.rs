@@ -2,7 +2,7 @@
 
 use crate::fake::{PASSWORD, World};
 use crate::scene::{Scene, failure, json, stdout, write};
-use lakebase_proto::v1::WorktreeState;
+use lakebase_proto::v1::{self, WorktreeState};
 use lakebase_proto::{PROTOCOL, Reason};
 use std::io::Read;
 use std::os::unix::net::UnixListener;
@@ -174,6 +174,39 @@ fn worktrees_are_listed_as_a_tree() {
 }
 
 #[test]
+fn branches_that_no_worktree_is_on_are_listed_too() {
+    let scene = Scene::new();
+    let fake = scene.ready();
+    fake.world().unused.push(v1::UnusedBranch {
+        repository_id: "r1".into(),
+        branch: Some(v1::Branch {
+            branch_id: "jane-left".into(),
+            uid: "br-2".into(),
+            source_branch: "projects/shop/branches/production".into(),
+            ownership: v1::Ownership::Owned.into(),
+            logical_size_bytes: 1_000_000,
+            own_size_bytes: 1_200_000,
+            ..v1::Branch::default()
+        }),
+        orphaned: false,
+        why: "no worktree is on it now".into(),
+    });
+    let text = stdout(&mut scene.lakebase(&["ls"]));
+    let lines: Vec<_> = text.lines().collect();
+    let words: Vec<_> = lines[2].split_whitespace().collect();
+    assert_eq!(
+        words.join(" "),
+        "├─ jane-left unused never 1.2 MB, all own owned - (no worktree is on it now)"
+    );
+    assert!(lines[3].starts_with("└─ jane-main"), "{text}");
+    let listed = json(&mut scene.lakebase(&["ls", "--json"]));
+    let unused = &listed["unused"][0];
+    assert_eq!(unused["branch"]["branch_id"], "jane-left");
+    assert_eq!(unused["orphaned"], false);
+    assert_eq!(unused["why"], "no worktree is on it now");
+}
+
+#[test]
 fn the_json_of_a_worktree_keeps_its_shape() {
     let scene = Scene::new();
     let _fake = scene.ready();
@@ -199,7 +232,7 @@ fn the_json_of_a_worktree_keeps_its_shape() {
             "own_size_bytes": 1_048_576,
         },
         "problem": null,
-    }]});
+    }], "unused": []});
     assert_eq!(listed, expected);
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) registered: bool,
     pub(crate) state: WorktreeState,
     pub(crate) problem: Option<v1::Problem>,
+    /// Branches that no worktree is on.
+    pub(crate) unused: Vec<v1::UnusedBranch>,
     /// How long a branch takes to be made.
     pub(crate) making: Duration,
     /// What the daemon tells a hook to wait.
@@ -49,6 +51,7 @@ impl World {
             registered: false,
             state: WorktreeState::Pending,
             problem: None,
+            unused: Vec::new(),
             making: Duration::ZERO,
             hook_wait: None,
             refusal: None,
@@ -321,7 +324,8 @@ impl control_server::Control for Service {
             world.check(&path)?;
         }
         let worktrees = world.registered.then(|| world.worktree()).into_iter().collect();
-        Ok(Response::new(v1::ListWorktreesResponse { worktrees }))
+        let unused = world.unused.clone();
+        Ok(Response::new(v1::ListWorktreesResponse { worktrees, unused }))
     }
 
     async fn register_repository(

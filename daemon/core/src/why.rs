@@ -33,7 +33,7 @@ pub enum Why {
     LastChildGone,
     /// The configuration asks for branches that do not expire.
     NoExpiryWanted,
-    /// The git branch exists but is checked out nowhere: its lease is left to run out.
+    /// The git branch or worktree exists, but is checked out nowhere or on another: its lease is left to run out.
     NotCheckedOut,
     /// The slot was not there at this look.
     SlotGone,
@@ -134,7 +134,7 @@ impl fmt::Display for Why {
             Self::ChildrenNeedIt => f.write_str("branches that fork from it need it to have no expiration"),
             Self::LastChildGone => f.write_str("no branch forks from it any more"),
             Self::NoExpiryWanted => f.write_str("the configuration asks for branches without expiration"),
-            Self::NotCheckedOut => f.write_str("its git branch is checked out nowhere"),
+            Self::NotCheckedOut => f.write_str("no worktree is on it now"),
             Self::SlotGone => f.write_str("its worktree or git branch is gone"),
             Self::StillGone => f.write_str("its worktree or git branch stayed gone"),
             Self::Stays(refusal) => write!(f, "its worktree or git branch is gone, but {refusal}"),

@@ -233,6 +233,33 @@ async fn the_list_of_worktrees_is_sent_again_when_it_changes() {
 }
 
 #[tokio::test]
+async fn branches_that_no_worktree_is_on_are_listed_with_the_reason() {
+    let world = World::started().await;
+    world.branch(&world.main()).await;
+    let dir = world.path("w");
+    world.git(&["worktree", "add", "-q", "-b", "one", "../w"]);
+    world.branch(&dir).await;
+    assert_eq!(world.listing().await.unused, []);
+    world.git_in(&dir, &["switch", "-q", "-c", "two"]);
+    world.branch(&dir).await;
+    let is_listed = async |orphaned, why| {
+        let unused = world.listing().await.unused;
+        let [unused] = unused.as_slice() else { return false };
+        let name = unused.branch.as_ref().map(|branch| branch.branch_id.as_str());
+        name == Some("jane-doe-one") && unused.orphaned == orphaned && unused.why == why
+    };
+    until("the one that was left is listed", async || {
+        is_listed(false, "no worktree is on it now").await
+    })
+    .await;
+    world.git(&["branch", "-q", "-D", "one"]);
+    until("it is known to be of no use", async || {
+        is_listed(true, "its worktree or git branch is gone").await
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_repository_that_is_given_up_leaves_nothing_of_ours() {
     let world = World::started().await;
     let dir = world.add_detached("abc");

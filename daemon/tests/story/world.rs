@@ -231,18 +231,16 @@ impl World {
         credential.branch.expect("it has one").branch_id
     }
 
+    pub(crate) async fn listing(&self) -> v1::ListWorktreesResponse {
+        let request = v1::ListWorktreesRequest::default();
+        let listed = self.client().await.list_worktrees(request).await;
+        listed.expect("listed").into_inner()
+    }
+
     pub(crate) async fn worktree(&self, dir: &Path) -> Option<v1::Worktree> {
-        let all = self
-            .client()
-            .await
-            .list_worktrees(v1::ListWorktreesRequest::default())
-            .await
-            .expect("listed");
         let path = dir.to_string_lossy();
-        all.into_inner()
-            .worktrees
-            .into_iter()
-            .find(|worktree| worktree.path == path)
+        let all = self.listing().await;
+        all.worktrees.into_iter().find(|worktree| worktree.path == path)
     }
 
     pub(crate) async fn repository(&self) -> v1::Repository {
