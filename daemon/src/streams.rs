@@ -1,6 +1,6 @@
 //! The tasks behind open streams: each follows the board and says what its client should know, until one of them goes.
 
-use crate::board::Repositories;
+use crate::board::{Repositories, WorktreeView};
 use crate::convert;
 use crate::credentials::{Freshness, Minted, Target};
 use crate::lookup::{Now, is_hopeless, not_ready};
@@ -24,7 +24,9 @@ impl Service {
         mut out: Outlet<Result<v1::Credential, Status>>,
     ) {
         let mut board = self.lookup.board.follow();
-        let mut sent: Option<(Option<Slot>, Arc<Target>, Arc<Minted>)> = None;
+        let mut sent: Option<(Arc<Target>, Arc<Minted>)> = None;
+        // What the worktree was on when that was good.
+        let mut stood_on: Option<Slot> = None;
         loop {
             let repositories = board.borrow_and_update().clone();
             let mut rotations = None;
@@ -35,16 +37,17 @@ impl Service {
                     if let Ok(minted) = self.credentials.fetch(&target, Freshness::Usable).await
                         && sent
                             .as_ref()
-                            .is_none_or(|(_, t, m)| !t.is_same_place(&target) || !Arc::ptr_eq(m, &minted))
+                            .is_none_or(|(t, m)| !t.is_same_place(&target) || !Arc::ptr_eq(m, &minted))
                     {
                         let message = convert::credential(&worktree, &target, &minted);
-                        sent = Some((worktree.slot.clone(), target, minted));
+                        sent = Some((target, minted));
                         out.put(Ok(message));
                     }
+                    stood_on = worktree.slot.clone().filter(|_| sent.is_some());
                     rotations = Some(changes);
                 }
                 Ok(Now::Coming(view, worktree))
-                    if sent.as_ref().is_some_and(|(slot, ..)| *slot != worktree.slot)
+                    if has_left(stood_on.as_ref(), &worktree)
                         && (worktree.standing == Standing::Failing || is_hopeless(&view, &worktree)) =>
                 {
                     return out.end(Err(not_ready(&view, Some(&worktree)))).await;
@@ -155,6 +158,11 @@ impl Service {
             }
         }
     }
+}
+
+/// Says whether a worktree is on something else than it was. A HEAD that cannot be read tells nothing.
+fn has_left(stood_on: Option<&Slot>, worktree: &WorktreeView) -> bool {
+    matches!((stood_on, &worktree.slot), (Some(then), Some(now)) if then != now)
 }
 
 /// One line about a checkout.
