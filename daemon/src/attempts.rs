@@ -36,6 +36,8 @@ struct Attempt {
     failures: u32,
     until: Instant,
     problem: Problem,
+    /// How many branches there were when it failed for want of room.
+    full_with: Option<usize>,
 }
 
 impl Attempts {
@@ -53,17 +55,22 @@ impl Attempts {
         let spread = rand::random_range(0..=100);
         let asked = pause_asked(error);
         let pause = backoff::pause(failures, spread).max(asked + asked * u32::from(spread) / 400);
-        let error = &problem.message;
+        let why = chain(error);
         if is_news {
-            tracing::warn!(%slot, error, ?pause, "a step failed; it is tried again");
+            tracing::warn!(%slot, error = why, ?pause, "a step failed; it is tried again");
         } else {
-            tracing::debug!(%slot, error, ?pause, "a step failed again");
+            tracing::debug!(%slot, error = why, ?pause, "a step failed again");
         }
         let until = Instant::now() + pause;
+        let full_with = match error {
+            ProviderError::Full { in_use, .. } => Some(*in_use),
+            _ => None,
+        };
         let attempt = Attempt {
             failures,
             until,
             problem,
+            full_with,
         };
         self.by_slot.insert(slot.clone(), attempt);
     }
@@ -71,6 +78,14 @@ impl Attempts {
     /// Lets everything be tried at once, because a person asks for it.
     pub(crate) fn forgive(&mut self) {
         for attempt in self.by_slot.values_mut() {
+            attempt.until = Instant::now();
+        }
+    }
+
+    /// Lets what failed for want of room be tried at once when there are fewer branches than then.
+    pub(crate) fn room_made(&mut self, branches: usize) {
+        let waits = |attempt: &&mut Attempt| attempt.full_with.is_some_and(|then| branches < then);
+        for attempt in self.by_slot.values_mut().filter(waits) {
             attempt.until = Instant::now();
         }
     }
@@ -150,12 +165,19 @@ fn told(message: &str) -> String {
     }
 }
 
+/// How a person makes room in a project.
+pub(crate) const MAKE_ROOM: &str = "see `lakebase ls --all`, and remove worktrees that nobody needs; `lakebase branch delete NAME` ends a branch without one";
 const BY_ITSELF: &str = "it is tried again by itself";
 
 /// What went wrong, and what a person can do about it.
 pub(crate) fn problem(error: &ProviderError) -> Problem {
+    let message = match error {
+        // It says all that the service says, and more.
+        ProviderError::Full { .. } => error.to_string(),
+        _ => chain(error),
+    };
     Problem {
-        message: chain(error),
+        message,
         fix: fix(error),
     }
 }
@@ -176,9 +198,7 @@ pub(crate) fn pause_asked(error: &ProviderError) -> Duration {
 
 pub(crate) fn fix(error: &ProviderError) -> String {
     match error {
-        ProviderError::Full { .. } | ProviderError::Service(Error::QuotaExceeded { .. }) => {
-            "remove worktrees that nobody needs (`lakebase ls --all` shows them), or raise the project's limit".into()
-        }
+        ProviderError::Full { .. } | ProviderError::Service(Error::QuotaExceeded { .. }) => MAKE_ROOM.into(),
         ProviderError::Service(error) => service_fix(error),
         ProviderError::Endless { .. } => {
             "look at the branch in the project; it is asked for again every two minutes".into()

@@ -301,7 +301,10 @@ impl Reconciler {
             ..view.clone()
         });
         let observed = match provider.observe().await {
-            Ok(observed) => Seen::Present(observed),
+            Ok(observed) => {
+                memory.attempts.room_made(observed.branches.len());
+                Seen::Present(observed)
+            }
             Err(error) => {
                 let problem = memory.attempts.look_failed(provider.project.id(), &error);
                 tend::note_gone(view, &error, &problem);

@@ -32,6 +32,9 @@ use tonic::{Request, Response, Status};
 /// How long a call without a deadline of its own waits for a branch.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
+/// How long a list waits for the first look at git after a start.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
 /// How long it waits for one that has just failed.
 const FAILING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -143,6 +146,7 @@ impl Service {
 
     pub(crate) async fn worktrees(&self, path: &[u8]) -> Result<v1::ListWorktreesResponse, Status> {
         let ids = self.selected(path).await?;
+        self.first_look(|id| ids.contains(id)).await;
         let repositories = self.repositories();
         let mut listed = v1::ListWorktreesResponse::default();
         for view in ids.iter().filter_map(|id| repositories.get(id)) {
@@ -164,6 +168,19 @@ impl Service {
             return Ok(None);
         }
         Ok(self.selected(path).await?.pop())
+    }
+
+    /// Waits for what git shows of repositories that nobody has looked at since the daemon began: until then they seem empty.
+    async fn first_look(&self, is_asked: impl Fn(&RepositoryId) -> bool) {
+        let is_seen = |view: &Arc<RepositoryView>| {
+            view.passes > 0 || view.worktrees.iter().next().is_some() || !view.problems.is_empty()
+        };
+        let are_seen = |repositories: &Arc<Repositories>| {
+            let mut asked = repositories.values().filter(|view| is_asked(&view.id));
+            asked.all(is_seen)
+        };
+        let mut board = self.lookup.board.follow();
+        drop(tokio::time::timeout(FIRST_LOOK, board.wait_for(are_seen)).await);
     }
 
     /// Waits for passes that began after now, and for what follows from them.
@@ -302,6 +319,7 @@ impl Control for Service {
         &self,
         _: Request<v1::ListRepositoriesRequest>,
     ) -> Result<Response<v1::ListRepositoriesResponse>, Status> {
+        self.first_look(|_| true).await;
         let repositories = self
             .repositories()
             .values()

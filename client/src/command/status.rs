@@ -165,7 +165,14 @@ fn standing(worktree: Option<&Worktree>, now: &Timestamp) -> Vec<String> {
     if let Some(branch) = &worktree.branch {
         rows.extend(about_branch(branch, now));
     }
-    rows.push(("why", worktree.why.clone()));
+    // A problem below says the same, with what to do.
+    if worktree
+        .problem
+        .as_ref()
+        .is_none_or(|problem| problem.message != worktree.why)
+    {
+        rows.push(("why", worktree.why.clone()));
+    }
     let mut lines = facts(&rows);
     lines.extend(problems(worktree.problem.as_slice()));
     lines

@@ -86,6 +86,11 @@ async fn cp_17_a_full_project_is_asked_at_most_every_five_minutes_but_a_person_m
     assert!((5..=6).contains(&tries), "{tries}");
     let mut attempts = Attempts::default();
     attempts.failed(&slot("a"), &error);
+    attempts.room_made(10);
+    assert_eq!(attempts.backing_off().len(), 1, "as full as before");
+    attempts.room_made(9);
+    assert!(attempts.backing_off().is_empty(), "somebody made room");
+    attempts.failed(&slot("a"), &error);
     attempts.forgive();
     assert!(attempts.backing_off().is_empty());
     assert!(attempts.next_in().is_none());

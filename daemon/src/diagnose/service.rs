@@ -2,7 +2,7 @@
 //! was answered well.
 
 use super::{failed, failure, ok, skipped, warning};
-use crate::attempts::{gone_fix, service_fix, sign_in_fix};
+use crate::attempts::{MAKE_ROOM, gone_fix, service_fix, sign_in_fix};
 use crate::board::RepositoryView;
 use crate::service::Service;
 use crate::services::{Examined, Way, chain};
@@ -130,6 +130,5 @@ fn room(branches: &[Branch], limit: usize) -> v1::Check {
         return ok(AREA, "room", message);
     }
     let message = format!("{message}, so there is no room for another worktree");
-    let fix = "run `lakebase gc`, or remove worktrees that nobody needs";
-    warning(AREA, "room", message, fix)
+    warning(AREA, "room", message, MAKE_ROOM)
 }

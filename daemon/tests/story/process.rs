@@ -25,6 +25,22 @@ impl Seeded {
     }
 }
 
+#[tokio::test]
+async fn a_list_that_is_asked_for_right_after_the_start_is_whole() {
+    let mut world = World::started().await;
+    world.branch(&world.main()).await;
+    for _ in 0..3 {
+        world.kill();
+        world.start().await;
+        let repository = world.repository().await;
+        assert_eq!(repository.project_id, "shop", "{repository:?}");
+        world.kill();
+        world.start().await;
+        let listed = world.listing().await;
+        assert_eq!(listed.worktrees.len(), 1, "{listed:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_time_it_makes_no_branch_twice_and_loses_none() {
     let mut world = World::started().await;
