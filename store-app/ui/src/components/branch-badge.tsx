@@ -12,7 +12,7 @@ const OWNERSHIP = { owned: "owned", adopted: "adopted", none: "branch" } as cons
 
 export function BranchBadge() {
   const { data: branch, isError } = useBranch();
-  if (!branch && !isError) return <Skeleton className="h-11 w-52" />;
+  if (!branch && !isError) return <Skeleton className="h-12.5 w-52" />;
   if (!branch) return <Unreachable />;
   const name = branch.name ?? branch.host;
   return (

@@ -134,6 +134,7 @@ function ProductSkeleton() {
             <Skeleton className="h-10 w-40" />
             <Skeleton className="h-20 w-full" />
             <Skeleton className="h-12 w-40" />
+            <Skeleton className="mt-3 h-44 w-full" />
           </div>
         </div>
       </div>
