@@ -165,9 +165,10 @@ fn told(message: &str) -> String {
     }
 }
 
+const BY_ITSELF: &str = "it is tried again by itself";
+
 /// How a person makes room in a project.
 pub(crate) const MAKE_ROOM: &str = "see `lakebase ls --all`, and remove worktrees that nobody needs; `lakebase branch delete NAME` ends a branch without one";
-const BY_ITSELF: &str = "it is tried again by itself";
 
 /// What went wrong, and what a person can do about it.
 pub(crate) fn problem(error: &ProviderError) -> Problem {

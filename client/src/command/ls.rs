@@ -69,11 +69,18 @@ fn by_repository<'a>(
     all: &ListWorktreesResponse,
 ) -> Vec<(&'a Repository, ListWorktreesResponse)> {
     let of = |repository: &Repository| {
-        let mut own = all.clone();
-        own.worktrees
-            .retain(|worktree| worktree.repository_id == repository.id);
-        own.unused.retain(|unused| unused.repository_id == repository.id);
-        own
+        let worktrees = all.worktrees.iter();
+        let unused = all.unused.iter();
+        ListWorktreesResponse {
+            worktrees: worktrees
+                .filter(|worktree| worktree.repository_id == repository.id)
+                .cloned()
+                .collect(),
+            unused: unused
+                .filter(|unused| unused.repository_id == repository.id)
+                .cloned()
+                .collect(),
+        }
     };
     let listed = repositories.iter().map(|repository| (repository, of(repository)));
     listed

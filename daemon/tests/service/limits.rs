@@ -8,15 +8,21 @@ use tokio_stream::StreamExt;
 
 const LIST: &str = "projects/shop/branches";
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cp_17_a_full_project_says_what_is_idle_and_is_not_asked_again_and_again() {
-    let mut rig = Rig::new(Limits {
-        unarchived_branches: 4,
+/// A daemon that serves a repository in a project of so many branches.
+async fn with_room_for(unarchived_branches: usize) -> Rig {
+    let limits = Limits {
+        unarchived_branches,
         ..Limits::default()
-    })
-    .await;
+    };
+    let mut rig = Rig::new(limits).await;
     rig.world.start().await;
     rig.world.register().await;
+    rig
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cp_17_a_full_project_says_what_is_idle_and_is_not_asked_again_and_again() {
+    let rig = with_room_for(4).await;
     rig.world.branch(&rig.world.main()).await;
     for name in ["a", "b"] {
         rig.add(name);
@@ -56,13 +62,7 @@ async fn cp_17_a_full_project_says_what_is_idle_and_is_not_asked_again_and_again
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cp_17_who_follows_a_credential_is_told_that_the_worktree_left_it_for_no_other() {
-    let mut rig = Rig::new(Limits {
-        unarchived_branches: 3,
-        ..Limits::default()
-    })
-    .await;
-    rig.world.start().await;
-    rig.world.register().await;
+    let rig = with_room_for(3).await;
     let dir = rig.world.path("a");
     rig.world.git(&["worktree", "add", "-q", "-b", "one", "../a"]);
     rig.world.branch(&rig.world.main()).await;

@@ -47,6 +47,24 @@ fn for_joe(postgres: &Postgres) -> v1::Credential {
     }
 }
 
+/// Says whether an answer is that the database is away, and why.
+fn is_away(why: &str) -> impl Fn(u16, &Value) -> bool {
+    move |status, document| {
+        let told = document["message"].as_str();
+        status == 503 && told.is_some_and(|text| text.contains(why))
+    }
+}
+
+/// Waits until no connection to `shop` is left.
+async fn until_shop_is_left(postgres: &Postgres) {
+    let sql =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store-app' AND datname = 'shop'";
+    eventually("nobody is connected to what was left", async || {
+        postgres.count("postgres", sql).await == 0
+    })
+    .await;
+}
+
 async fn assert_no_failure(hammer: Hammer) -> Vec<Vec<String>> {
     let answers = hammer.answers().await;
     let told = |(status, body): (u16, String)| {
@@ -229,12 +247,7 @@ async fn another_branch_swaps_the_pool_under_running_requests() {
         assert!(side.is_sorted_by_key(|body| !body.contains("Left Behind")));
         assert!(side.iter().any(|body| body.contains("Left Behind")));
     }
-    eventually("nobody is connected to the old branch", async || {
-        let sql =
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store-app' AND datname = 'shop'";
-        postgres.count("postgres", sql).await == 0
-    })
-    .await;
+    until_shop_is_left(&postgres).await;
     store.end().await.expect("ends well");
 }
 
@@ -416,15 +429,7 @@ async fn a_store_that_waits_answers_and_says_for_what() {
     let postgres = Postgres::with_shop().await;
     let store = Store::start(daemon(&socket(&postgres))).await;
     store.ok("/api/health/live").await;
-    let waits_for = async |what: &str| {
-        let is_said = |status, document: &Value| {
-            status == 503
-                && document["message"]
-                    .as_str()
-                    .is_some_and(|text| text.contains(what))
-        };
-        store.wait_for("/api/branch", is_said).await
-    };
+    let waits_for = async |what| store.wait_for("/api/branch", is_away(what)).await;
     waits_for("it is not running").await;
     let control = Control::start(&socket(&postgres));
     control.refuse(status(Reason::NotReady, "no room yet", ""));
@@ -444,19 +449,10 @@ async fn a_branch_that_the_worktree_left_serves_no_more_although_there_is_no_oth
     } = scene().await;
     postgres.create_database("other").await;
     control.refuse(status(Reason::Blocked, "4 of 4 branches in use", ""));
-    let is_away = |status, document: &Value| {
-        let told = document["message"].as_str();
-        status == 503 && told.is_some_and(|text| text.contains("4 of 4 branches in use"))
-    };
     for page in ["/api/branch", "/api/health/ready", "/api/products"] {
-        store.wait_for(page, is_away).await;
+        store.wait_for(page, is_away("4 of 4 branches in use")).await;
     }
-    eventually("nobody is connected to what was left", async || {
-        let sql =
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'store-app' AND datname = 'shop'";
-        postgres.count("postgres", sql).await == 0
-    })
-    .await;
+    until_shop_is_left(&postgres).await;
     control.publish(postgres.credential("other"));
     store
         .wait_for("/api/branch", |_, branch| branch["name"] == "jane-other")
