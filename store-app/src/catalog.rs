@@ -5,6 +5,7 @@ use crate::error::{Away, Error, NoSuchThing, Path, Query, Refused};
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, query, query_as};
 use utoipa::{IntoParams, ToSchema};
@@ -142,8 +143,10 @@ async fn list_categories(
     Query(filter): Query<CategoryFilter>,
 ) -> Result<Json<Vec<Category>>, Error> {
     let slice = Slice::new(filter.limit, filter.offset)?;
-    let (mut connection, _) = database.acquire().await?;
-    Ok(Json(fetch_categories(&mut connection, slice).await?))
+    let (categories, _) = database
+        .read(|connection| fetch_categories(connection, slice).boxed())
+        .await?;
+    Ok(Json(categories))
 }
 
 /// One category.
@@ -159,8 +162,9 @@ async fn category_by_id(
     State(database): State<Database>,
     Path(id): Path<i64>,
 ) -> Result<Json<Category>, Error> {
-    let (mut connection, _) = database.acquire().await?;
-    let found = fetch_category(&mut connection, id).await?;
+    let (found, _) = database
+        .read(|connection| fetch_category(connection, id).boxed())
+        .await?;
     let what = "category";
     found.map(Json).ok_or(Error::Absent { what, id })
 }
@@ -179,10 +183,10 @@ async fn list_products(
     Query(filter): Query<ProductFilter>,
 ) -> Result<Json<Vec<Product>>, Error> {
     let slice = Slice::new(filter.limit, filter.offset)?;
-    let (mut connection, _) = database.acquire().await?;
-    Ok(Json(
-        fetch_products(&mut connection, filter.category_id, slice).await?,
-    ))
+    let (products, _) = database
+        .read(|connection| fetch_products(connection, filter.category_id, slice).boxed())
+        .await?;
+    Ok(Json(products))
 }
 
 /// One product, with its category and its stock.
@@ -198,8 +202,9 @@ async fn product_by_id(
     State(database): State<Database>,
     Path(id): Path<i64>,
 ) -> Result<Json<ProductDetail>, Error> {
-    let (mut connection, _) = database.acquire().await?;
-    let found = fetch_product(&mut connection, id).await?;
+    let (found, _) = database
+        .read(|connection| fetch_product(connection, id).boxed())
+        .await?;
     let what = "product";
     found.map(Json).ok_or(Error::Absent { what, id })
 }

@@ -3,8 +3,9 @@
 
 use crate::credential::{Credential, Schema};
 use crate::error::{Error, chain};
-use crate::pool::{Lent, Pool};
+use crate::pool::{self, Lent, Pool};
 use crate::source::News;
+use futures_util::future::BoxFuture;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use std::convert::Infallible;
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// How long a request waits for a connection, a switch of branches included.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -186,17 +187,40 @@ impl Database {
         self.trouble.borrow().clone()
     }
 
-    /// Returns a connection, and the credential of the database it leads to. Waits while a branch is being prepared or a
-    /// refused password is about to be replaced.
+    /// Runs a read, and returns its result with the credential of the database that answered. Waits while a branch is being
+    /// prepared or a refused password is about to be replaced.
+    ///
+    /// A session may end between the pool's check and the read, as when a compute is suspended. A read returns all its rows
+    /// together, so none has been given out by then, and it runs once more, on a fresh connection.
     ///
     /// # Errors
-    /// An error that says why, when there is no connection in time.
-    pub(crate) async fn acquire(&self) -> Result<(Lent, Arc<Credential>), Error> {
-        self.acquire_within(PATIENCE).await
+    /// An error that says why, when there is no connection in time or the read fails.
+    pub(crate) async fn read<T>(
+        &self,
+        read: impl Fn(&mut PgConnection) -> BoxFuture<'_, sqlx::Result<T>>,
+    ) -> Result<(T, Arc<Credential>), Error> {
+        self.read_within(PATIENCE, read).await
     }
 
-    /// The same, with a patience of one's own.
-    pub(crate) async fn acquire_within(&self, patience: Duration) -> Result<(Lent, Arc<Credential>), Error> {
+    /// The same, with another limit on the wait for each connection.
+    pub(crate) async fn read_within<T>(
+        &self,
+        patience: Duration,
+        read: impl Fn(&mut PgConnection) -> BoxFuture<'_, sqlx::Result<T>>,
+    ) -> Result<(T, Arc<Credential>), Error> {
+        let (mut connection, credential) = self.acquire(patience).await?;
+        match read(&mut connection).await {
+            Err(error) if has_ended(&error) => {
+                debug!(%error, "a session ended under a read; repeating it");
+                pool::discard(connection);
+                let (mut connection, credential) = self.acquire(patience).await?;
+                Ok((read(&mut connection).await?, credential))
+            }
+            answer => Ok((answer?, credential)),
+        }
+    }
+
+    async fn acquire(&self, patience: Duration) -> Result<(Lent, Arc<Credential>), Error> {
         let mut refusal = None;
         let attempt = self.try_until_acquired(&mut refusal);
         match timeout_at(Instant::now() + patience, attempt).await {
@@ -271,6 +295,18 @@ fn is_refused_login(error: &sqlx::Error) -> bool {
         .as_database_error()
         .and_then(sqlx::error::DatabaseError::code)
         .is_some_and(|code| code.starts_with("28"))
+}
+
+/// Returns whether the session ended: its connection broke, or the server ended it (SQLSTATE 57P0x, see
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+fn has_ended(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        sqlx::Error::Database(error) => error
+            .code()
+            .is_some_and(|code| code.starts_with("57P0") || code.starts_with("08")),
+        _ => false,
+    }
 }
 
 /// The task behind [`Database`]: follows the credential.

@@ -5,7 +5,9 @@ use crate::error::{Away, Error};
 use axum::Json;
 use axum::extract::State;
 use axum::routing::get;
+use futures_util::FutureExt;
 use serde::Serialize;
+use sqlx::Connection;
 use std::time::Duration;
 use tokio::time::timeout;
 use utoipa::ToSchema;
@@ -80,11 +82,10 @@ async fn live() -> Json<Health> {
     responses((status = 200, description = "It is ready", body = Health), Away),
 )]
 async fn ready(State(database): State<Database>) -> Result<Json<Health>, Error> {
-    let (mut connection, _) = database.acquire_within(PATIENCE).await?;
-    let query = sqlx::query("SELECT 1").execute(&mut *connection);
-    timeout(PATIENCE, query)
+    let ask = database.read_within(PATIENCE, |connection| connection.ping().boxed());
+    timeout(PATIENCE * 2, ask)
         .await
-        .map_err(|_| Error::Away(format!("no answer to a query within {PATIENCE:?}")))??;
+        .map_err(|_| Error::Away(format!("no answer to a query within {:?}", PATIENCE * 2)))??;
     Ok(Json(Health {
         status: "ready",
         trouble: database.trouble(),

@@ -21,6 +21,7 @@ mod health;
 mod openapi;
 mod page;
 mod pool;
+mod server;
 mod source;
 mod ui;
 mod user;
@@ -43,7 +44,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -53,8 +54,8 @@ use tower_http::trace::TraceLayer;
 use tracing::{debug, info, warn};
 use user::People;
 
-/// How long the end may take: first for requests in flight, then for connections.
-const DRAIN: Duration = Duration::from_secs(10);
+/// Limit on closing the database's connections after the last answer.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// Why the store ended otherwise than by being told to.
 #[derive(Debug, thiserror::Error)]
@@ -108,11 +109,11 @@ pub async fn serve(
     tasks.spawn(keeper.run(drained.clone()));
     announce(addr);
     info!(%addr, "listening");
-    answer(listener, app(database, People::of(config.people)), &ending).await;
+    server::serve(listener, app(database, People::of(config.people)), &ending).await;
     ending.cancel();
     drained.cancel();
     tasks.close();
-    if timeout(DRAIN, tasks.wait()).await.is_err() {
+    if timeout(CLOSING, tasks.wait()).await.is_err() {
         warn!("ending with connections still busy");
     }
     Ok(following.await.unwrap_or(Ok(()))?)
@@ -191,20 +192,5 @@ fn log_answer<B>(response: &axum::http::Response<B>, took: Duration, _: &tracing
         info!(status = status.as_u16(), ?took, "answered");
     } else {
         debug!(status = status.as_u16(), ?took, "answered");
-    }
-}
-
-/// Answers requests until `stop`; then those in flight, for as long as [`DRAIN`].
-async fn answer(listener: TcpListener, app: Router, stop: &CancellationToken) {
-    let server = axum::serve(listener, app).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let overdue = async {
-        stop.cancelled().await;
-        sleep(DRAIN).await;
-    };
-    tokio::select! {
-        result = server => if let Err(error) = result {
-            warn!(%error, "the server ended");
-        },
-        () = overdue => warn!("ending with requests unanswered"),
     }
 }

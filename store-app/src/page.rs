@@ -9,6 +9,8 @@ use crate::error::Error;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use futures_util::FutureExt;
+use sqlx::PgConnection;
 use std::fmt::{self, Display};
 
 const STYLE: &str = include_str!("page.css");
@@ -47,10 +49,16 @@ pub(crate) async fn page(State(database): State<Database>) -> Response {
 type Shop = (std::sync::Arc<Credential>, Vec<Category>, Vec<Product>);
 
 async fn fetch_shop(database: &Database) -> Result<Shop, Error> {
-    let (mut connection, credential) = database.acquire().await?;
-    let categories = fetch_categories(&mut connection, Slice::FIRST).await?;
-    let products = fetch_products(&mut connection, None, Slice::FIRST).await?;
+    let ((categories, products), credential) = database
+        .read(|connection| fetch_lists(connection).boxed())
+        .await?;
     Ok((credential, categories, products))
+}
+
+async fn fetch_lists(connection: &mut PgConnection) -> sqlx::Result<(Vec<Category>, Vec<Product>)> {
+    let categories = fetch_categories(connection, Slice::FIRST).await?;
+    let products = fetch_products(connection, None, Slice::FIRST).await?;
+    Ok((categories, products))
 }
 
 fn document(credential: Option<&Credential>, body: &str) -> String {

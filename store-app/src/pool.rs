@@ -85,6 +85,16 @@ impl Pool {
     }
 }
 
+/// Drops a connection whose session has ended, and the idle ones with it: what ended one session, such as a compute that is
+/// suspended, has most likely ended them all.
+pub(crate) fn discard(ended: Lent) {
+    let pool = Lent::pool(&ended);
+    drop(Lent::take(ended));
+    if let Some(pool) = pool {
+        pool.retain(|_, _| false);
+    }
+}
+
 /// Says goodbye, as far as the server still listens.
 async fn end(connections: Vec<PgConnection>) {
     for connection in connections {

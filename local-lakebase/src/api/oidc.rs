@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, StatusCode};
@@ -17,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::answer::Answer;
+use super::request::Whole;
 use crate::control::Control;
 use crate::error::ApiError;
 use crate::token::Validity;
@@ -47,7 +47,7 @@ async fn server(State(control): Shared) -> Answer<Value> {
     })))
 }
 
-async fn token(State(control): Shared, headers: HeaderMap, body: Bytes) -> Response {
+async fn token(State(control): Shared, headers: HeaderMap, Whole(body): Whole) -> Response {
     let form: HashMap<_, _> = url::form_urlencoded::parse(&body).into_owned().collect();
     if form
         .get("grant_type")

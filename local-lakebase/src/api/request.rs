@@ -1,5 +1,7 @@
 //! How requests are read. Whatever is wrong with one is refused in JSON, as everything else is.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Path, Query, Request};
@@ -8,8 +10,12 @@ use axum::http::request::Parts;
 use lakebase_api::{BranchName, DatabaseName, EndpointName, ProjectName, RoleName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::error::ApiError;
+
+/// Limit on the time in which a body arrives. A client that never finishes one would keep its connection, and others out.
+const BODY: Duration = Duration::from_secs(10);
 
 /// The values in a path, percent-decoded.
 pub(super) struct In<T>(pub(super) T);
@@ -19,6 +25,9 @@ pub(super) struct Asked<T>(pub(super) T);
 
 /// The body, in JSON; an empty one counts as `{}`.
 pub(super) struct Sent<T>(pub(super) T);
+
+/// The body as bytes, all of it, within [`BODY`].
+pub(super) struct Whole(pub(super) Bytes);
 
 /// The body of a create or update: the resource itself, of which only the spec is read.
 #[derive(Debug, Deserialize)]
@@ -61,13 +70,26 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Sent<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|error| unreadable(&error))?;
+        let Whole(body) = Whole::from_request(request, state).await?;
         let body = if body.is_empty() { &b"{}"[..] } else { &body };
         let read = serde_json::from_slice(body);
         read.map(Self)
             .map_err(|error| ApiError::invalid(format!("cannot read the request body: {error}")))
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Whole {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        match timeout(BODY, Bytes::from_request(request, state)).await {
+            Ok(body) => body.map(Self).map_err(|error| unreadable(&error)),
+            Err(_) => Err(ApiError::new(
+                408,
+                "DEADLINE_EXCEEDED",
+                format!("the request body did not arrive within {BODY:?}"),
+            )),
+        }
     }
 }
 

@@ -15,4 +15,5 @@ mod login;
 mod projects;
 mod restart;
 mod roles;
+mod slow_http;
 mod spoil;

@@ -4,6 +4,10 @@ use crate::postgres::Postgres;
 use crate::store::{Store, environment, eventually};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_has_an_id_of_its_own_or_that_of_the_caller() {
@@ -79,5 +83,39 @@ async fn requests_under_way_are_answered_before_the_end() {
         assert_eq!(product["name"], "Premium JSON Blob");
     }
     let store = Arc::into_inner(store).expect("nobody else holds it");
+    store.end().await.expect("ends well");
+}
+
+/// The store's limit on headers, and a reserve for a busy machine.
+const HEADERS: Duration = Duration::from_secs(10 + 20);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ld_09_clients_that_never_finish_a_request_are_disconnected() {
+    let postgres = Postgres::with_shop().await;
+    let store = Store::ready(environment(&postgres.url("shop"))).await;
+    let address = store.url.trim_start_matches("http://");
+    for (unfinished, answer) in [
+        ("", ""),
+        ("GET /api/products HTTP/1.1\r\nHost: ", ""),
+        (
+            "GET /api/products/1 HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nx",
+            "HTTP/1.1 200 ",
+        ),
+        (
+            "POST /api/products HTTP/1.1\r\nHost: shop\r\nContent-Length: 100\r\n\r\nx",
+            "HTTP/1.1 405 ",
+        ),
+        (
+            "POST /nothing HTTP/1.1\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n",
+            "HTTP/1.1 404 ",
+        ),
+    ] {
+        let mut stream = TcpStream::connect(address).await.expect("connected");
+        stream.write_all(unfinished.as_bytes()).await.expect("sent");
+        let mut said = String::new();
+        let ended = timeout(HEADERS, stream.read_to_string(&mut said)).await;
+        drop(ended.unwrap_or_else(|_| panic!("`{unfinished}` is still served")));
+        assert!(said.starts_with(answer), "{unfinished}: {said}");
+    }
     store.end().await.expect("ends well");
 }
