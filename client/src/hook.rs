@@ -20,6 +20,8 @@ use tonic::{Status, Streaming};
 /// How long the daemon may take to say its first word. Below 50 ms, so that the whole process ends by then also when the
 /// daemon is stopped.
 const FIRST_WORD: Duration = Duration::from_millis(40);
+/// Limit on the wait, as for `LAKEBASE_HOOK_WAIT` in `lakebase.config`.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// No path or argument of git's is longer (`PATH_MAX`); what is, stays out.
 const LONGEST: usize = 4096;
 
@@ -83,7 +85,8 @@ fn tell(request: CheckoutRequest) {
     };
     let own_wait = std::env::var("LAKEBASE_HOOK_WAIT")
         .ok()
-        .and_then(|text| span::parse(&text));
+        .and_then(|text| span::parse(&text))
+        .map(|wait| wait.min(LONGEST_WAIT));
     runtime.block_on(async {
         match first_word(&socket, request).await {
             Ok((first, stream)) => follow::follow(first, stream, own_wait).await,

@@ -20,6 +20,8 @@ const SUSPEND_RANGE: std::ops::RangeInclusive<Duration> =
 const DEFAULT_TTL: Duration = Duration::from_hours(6);
 const DEFAULT_REAP_GRACE: Duration = Duration::from_mins(15);
 const DEFAULT_HOOK_WAIT: Duration = Duration::from_secs(3);
+/// Limit on what a repository may make each `git checkout` of its users wait.
+const MAX_HOOK_WAIT: Duration = Duration::from_mins(1);
 const DEFAULT_SUSPEND: Duration = Duration::from_mins(5);
 
 /// The keys, in the order of the example file.
@@ -99,7 +101,7 @@ pub fn parse(text: &str) -> Result<Settings, ConfigError> {
         project,
         profile: values.optional("LAKEBASE_PROFILE", profile)?,
         database: values.checked("LAKEBASE_DATABASE", "databricks_postgres".into(), database)?,
-        hook_wait: values.checked("LAKEBASE_HOOK_WAIT", DEFAULT_HOOK_WAIT, duration)?,
+        hook_wait: values.checked("LAKEBASE_HOOK_WAIT", DEFAULT_HOOK_WAIT, hook_wait)?,
         suspend_timeout: values.checked("LAKEBASE_SUSPEND_TIMEOUT", DEFAULT_SUSPEND, suspend_timeout)?,
         env_file: values.checked("LAKEBASE_ENV_FILE", Some(".env".into()), env_file)?,
         env_prefix: values.checked("LAKEBASE_ENV_PREFIX", String::new(), env_prefix)?,
@@ -223,12 +225,28 @@ fn profile(text: &str) -> Result<String, String> {
     }
 }
 
+/// Reads a name that libpq takes for a database's name alone. One with `=` or the prefix of a URI is a whole connection string
+/// there, and can name another host
+/// (<https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-DBNAME>).
 fn database(text: &str) -> Result<String, String> {
-    if (1..=63).contains(&text.len()) {
-        Ok(text.to_owned())
-    } else {
-        Err("must have 1 to 63 bytes".into())
+    let lower = text.to_ascii_lowercase();
+    let is_connection = text.contains('=')
+        || ["postgres://", "postgresql://"]
+            .iter()
+            .any(|uri| lower.starts_with(uri));
+    match text.len() {
+        1..=63 if !is_connection => Ok(text.to_owned()),
+        1..=63 => Err("must be a database's name, without `=` and not a URI".into()),
+        _ => Err("must have 1 to 63 bytes".into()),
     }
+}
+
+fn hook_wait(text: &str) -> Result<Duration, String> {
+    let wait = duration(text)?;
+    if wait > MAX_HOOK_WAIT {
+        return Err("must be at most 60s: `git checkout` waits for the hook".into());
+    }
+    Ok(wait)
 }
 
 fn env_file(text: &str) -> Result<Option<String>, String> {
@@ -392,6 +410,10 @@ mod tests {
                 "line 2: LAKEBASE_SUSPEND_TIMEOUT: must be from 60s",
             ),
             (
+                "LAKEBASE_HOOK_WAIT=61s",
+                "line 2: LAKEBASE_HOOK_WAIT: must be at most 60s",
+            ),
+            (
                 "LAKEBASE_WORKTREE_SOURCE=both",
                 "line 2: LAKEBASE_WORKTREE_SOURCE: must be `parent`",
             ),
@@ -416,6 +438,34 @@ mod tests {
         for (line, expected) in cases {
             let error = error(&format!("{MINIMAL}{line}\n"));
             assert!(error.starts_with(expected), "{line}: {error}");
+        }
+    }
+
+    /// libpq expands a database's name that looks like a connection string.
+    #[test]
+    fn sec_40_a_database_cannot_name_a_host() {
+        for database in [
+            "host=evil.example sslmode=disable",
+            "dbname=shop host=evil.example",
+            "postgres://evil.example/shop",
+            "PostgreSQL://evil.example/shop",
+            &"x".repeat(64),
+            "",
+        ] {
+            let text = format!("{MINIMAL}LAKEBASE_DATABASE=\"{database}\"\n");
+            assert!(
+                error(&text).starts_with("line 2: LAKEBASE_DATABASE: must "),
+                "{database}"
+            );
+        }
+        let text = format!("{MINIMAL}LAKEBASE_DATABASE=\"shop\u{7}\"\n");
+        assert_eq!(
+            error(&text),
+            "line 2: `LAKEBASE_DATABASE` holds a control character"
+        );
+        for database in ["shop", "my shop", "sh:op//", "größe"] {
+            let text = format!("{MINIMAL}LAKEBASE_DATABASE='{database}'\n");
+            assert_eq!(parse(&text).expect("a name").database, database);
         }
     }
 
