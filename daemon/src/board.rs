@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::credentials::Target;
 use crate::git::{HeadVersion, Located};
+use crate::patient::Budget;
 
 /// Something that is not as it should be, and what a person can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -178,6 +179,24 @@ impl Board {
         let repositories = self.repositories.borrow();
         let mut local = repositories.values().filter(|view| view.is_local);
         local.find_map(|view| view.worktrees.at(path))?.stands_at
+    }
+
+    /// Returns the budget of a path by its prefix, without reading the disk: that of the repository with the longest root above
+    /// the path.
+    pub(crate) fn budget_of(&self, path: &Path) -> Budget {
+        let repositories = self.repositories.borrow();
+        if let Some((view, _)) = find_worktree(&repositories, path) {
+            return Budget::Repository(view.id.clone());
+        }
+        let roots = repositories.values().flat_map(|view| {
+            let roots = [Some(&view.common_dir), view.main_worktree.as_ref()];
+            roots.into_iter().flatten().map(move |root| (root, view))
+        });
+        let holding = roots.filter(|(root, _)| path.starts_with(root));
+        match holding.max_by_key(|(root, _)| root.as_os_str().len()) {
+            Some((_, view)) => Budget::Repository(view.id.clone()),
+            None => Budget::Elsewhere,
+        }
     }
 
     /// One repository.

@@ -4,7 +4,7 @@
 use crate::apply::{self, Applying, Failed};
 use crate::clock;
 use crate::ledger::{Place, RepositoryRow};
-use crate::patient::Desk;
+use crate::patient::{Budget, Desk};
 use crate::reconcile::Reconciler;
 use crate::repository_config;
 use crate::services::chain;
@@ -62,7 +62,8 @@ async fn look(reconciler: &Reconciler, desk: &Desk) -> anyhow::Result<()> {
 /// get their leases again as long as they last.
 async fn is_gone(row: &RepositoryRow, desk: &Desk) -> bool {
     let path = row.common_dir.clone();
-    let found = desk.run(move || path.symlink_metadata()).await;
+    let budget = Budget::Repository(row.id.clone());
+    let found = desk.run(budget, move || path.symlink_metadata()).await;
     matches!(found, Ok(Err(error)) if error.kind() == ErrorKind::NotFound)
 }
 

@@ -6,7 +6,7 @@ use crate::controller::Handle;
 use crate::credentials::Target;
 use crate::git::{self, Located};
 use crate::ledger::{Ledger, RepositoryRow};
-use crate::patient::Desk;
+use crate::patient::{Budget, Desk};
 use crate::services::chain;
 use daemon_core::ids::RepositoryId;
 use daemon_core::plan::Standing;
@@ -61,7 +61,8 @@ impl Lookup {
             let message = format!("cannot find `{shown}`: {error}");
             status(Reason::NotARepository, message, "")
         };
-        let found = self.desk.run(move || path.canonicalize()).await;
+        let budget = self.board.budget_of(&path);
+        let found = self.desk.run(budget, move || path.canonicalize()).await;
         found
             .map_err(|hangs| cannot(&hangs))?
             .map_err(|error| cannot(&error))
@@ -72,8 +73,8 @@ impl Lookup {
     /// # Errors
     /// `NOT_FOUND` when there is none, or it cannot be read.
     pub(crate) async fn locate(&self, path: PathBuf, fix: &str) -> Result<Located, Status> {
-        let place = path.clone();
-        let located = match self.desk.run(move || git::locate(&place)).await {
+        let (budget, place) = (self.board.budget_of(&path), path.clone());
+        let located = match self.desk.run(budget, move || git::locate(&place)).await {
             Ok(located) => located,
             Err(source) => Err(git::GitError::Hangs { path, source }),
         };
@@ -133,7 +134,7 @@ impl Lookup {
         let rows = self.ledger.repositories().await.ok()?;
         let row = rows.into_iter().find(|row| is_same(row, located))?;
         let (registered, here) = (row.common_dir.clone(), located.clone());
-        let is_there_still = self.desk.run(move || {
+        let is_there_still = self.desk.run(Budget::Repository(row.id.clone()), move || {
             git::locate_again(&registered, None)
                 .is_ok_and(|there| there.inode == here.inode && there.device == here.device)
         });
@@ -154,7 +155,7 @@ impl Lookup {
             return true;
         }
         let (root, admin_dir) = (worktree.root.clone(), worktree.admin_dir.clone());
-        let looking = self.desk.run(move || {
+        let looking = self.desk.run(Budget::Repository(view.id.clone()), move || {
             let head = git::head_now(&root, &admin_dir);
             (head, git::born_at(&admin_dir))
         });

@@ -1,33 +1,46 @@
 //! Looks at the disk that may never come back: a dead file system holds whoever touches it. Each has a deadline, and what hangs
 //! is counted, so that it cannot take all threads with it.
 
-use std::sync::Arc;
+use daemon_core::ids::RepositoryId;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore};
 
 /// How long a look may take. One at ten thousand worktrees takes half a second.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How many calls may hang at once.
-const HANGING: usize = 64;
+/// Calls of one budget that run at the same time, and so the number that can hang.
+const PER_BUDGET: usize = 4;
 
 /// Took longer than it may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the file system does not answer")]
 pub(crate) struct Hangs;
 
+/// What a call's work reads. Calls that hang in one never take the place of calls to another.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Budget {
+    /// The files of a registered repository.
+    Repository(RepositoryId),
+    /// Any other path that a client names.
+    Elsewhere,
+    /// The machine's own programs and the state directory.
+    Machine,
+}
+
 /// Blocking work for calls.
 #[derive(Debug, Clone)]
 pub(crate) struct Desk {
-    free: Arc<Semaphore>,
+    free: Arc<std::sync::Mutex<HashMap<Budget, Arc<Semaphore>>>>,
     deadline: Duration,
 }
 
 impl Default for Desk {
     fn default() -> Self {
         Self {
-            free: Arc::new(Semaphore::new(HANGING)),
+            free: Arc::default(),
             deadline: DEADLINE,
         }
     }
@@ -37,13 +50,15 @@ impl Desk {
     /// Runs something that may hang. A panic in it is a panic here.
     ///
     /// # Errors
-    /// When it has not come back in time; it goes on in its thread.
+    /// When it has not come back in time; it goes on in its thread, and counts against its budget until it ends.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
+        budget: Budget,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Hangs> {
+        let free = self.free(budget);
         let working = async {
-            let place = self.free.clone().acquire_owned().await.map_err(|_| Hangs)?;
+            let place = free.acquire_owned().await.map_err(|_| Hangs)?;
             let job = tokio::task::spawn_blocking(move || {
                 let value = work();
                 drop(place);
@@ -54,6 +69,12 @@ impl Desk {
         tokio::time::timeout(self.deadline, working)
             .await
             .map_err(|_| Hangs)?
+    }
+
+    fn free(&self, budget: Budget) -> Arc<Semaphore> {
+        let mut budgets = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Semaphore::new(PER_BUDGET));
+        budgets.entry(budget).or_insert_with(new).clone()
     }
 }
 
@@ -145,16 +166,31 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fs_06_calls_that_hang_leave_room_for_others() {
+    async fn fs_06_calls_that_hang_in_one_repository_leave_room_for_others() {
         let desk = Desk {
             deadline: SHORT,
             ..Desk::default()
         };
+        let budget = |id: &str| Budget::Repository(RepositoryId::new(id.to_owned()));
         let (release, hanging) = mpsc::channel::<()>();
         let hanging = Arc::new(std::sync::Mutex::new(hanging));
-        let hung = desk.run(move || drop(hanging.lock().map(|hanging| hanging.recv())));
-        assert_eq!(hung.await, Err(Hangs));
-        assert_eq!(desk.run(|| 1).await, Ok(1));
+        for _ in 0..70 {
+            let hanging = hanging.clone();
+            let hung = desk.run(budget("a"), move || {
+                drop(hanging.lock().map(|hanging| hanging.recv()))
+            });
+            assert_eq!(hung.await, Err(Hangs));
+        }
+        assert_eq!(
+            desk.run(budget("a"), || 1).await,
+            Err(Hangs),
+            "its budget is used up"
+        );
+        assert_eq!(desk.run(budget("b"), || 1).await, Ok(1));
+        assert_eq!(desk.run(Budget::Elsewhere, || 1).await, Ok(1));
         drop(release);
+        while desk.run(budget("a"), || 1).await != Ok(1) {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::credentials::{Credentials, Minted, Target};
 use crate::env_keeper::EnvKeeper;
 use crate::git::{self, Found, GitError, Located, Question};
 use crate::ledger::{Ledger, LedgerError, Place, RepositoryRow};
-use crate::patient::{Desk, Hangs, Turnstile};
+use crate::patient::{Budget, Desk, Hangs, Turnstile};
 use crate::repository_config::{self, Reading};
 use crate::services::{Services, chain};
 use crate::tend;
@@ -603,7 +603,10 @@ fn answer(wishes: &mut Taken, step: &Step, branch: Option<BranchId>) {
 /// The view of a registered repository before its first pass.
 pub(crate) async fn unseen(row: &RepositoryRow, desk: &Desk) -> RepositoryView {
     let (common_dir, worktree) = (row.common_dir.clone(), row.main_worktree.clone());
-    let located = desk.run(move || git::locate_again(&common_dir, worktree.as_deref()));
+    let budget = Budget::Repository(row.id.clone());
+    let located = desk.run(budget, move || {
+        git::locate_again(&common_dir, worktree.as_deref())
+    });
     let hangs = |source| GitError::Hangs {
         path: row.common_dir.clone(),
         source,

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::convert;
 use crate::env_writer::{self, EnvFile};
 use crate::lookup::{Now, row_of};
+use crate::patient::Budget;
 use crate::service::{PATIENCE, Service, ledger_failed, shutting_down};
 use crate::wishes::{Answer, Answered};
 use daemon_core::ids::{BranchId, BranchUid, RepositoryId};
@@ -147,7 +148,9 @@ impl Service {
             .filter_map(|worktree| EnvFile::of(worktree, &settings))
             .collect();
         // Nobody waits for a disk that hangs.
-        if let Err(hangs) = self.lookup.desk.run(move || env_writer::remove_all(&files)).await {
+        let budget = Budget::Repository(view.id.clone());
+        let remove = move || env_writer::remove_all(&files);
+        if let Err(hangs) = self.lookup.desk.run(budget, remove).await {
             tracing::warn!(%hangs, "blocks of ours may stay in `.env` files");
         }
     }

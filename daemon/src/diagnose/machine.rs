@@ -2,6 +2,7 @@
 
 use super::{failed, failure, ok, skipped, warning};
 use crate::git;
+use crate::patient::Budget;
 use crate::service::Service;
 use lakebase_proto::v1::{self, Area};
 use std::path::Path;
@@ -17,9 +18,13 @@ const NONE: u64 = 200_000_000;
 
 impl Service {
     pub(super) async fn machine_checks(&self) -> Vec<v1::Check> {
-        let git = self.lookup.desk.run(git::version).await;
+        let git = self.lookup.desk.run(Budget::Machine, git::version).await;
         let state_dir = self.about.state_dir.clone();
-        let disk = self.lookup.desk.run(move || disk(&state_dir)).await;
+        let disk = self
+            .lookup
+            .desk
+            .run(Budget::Machine, move || disk(&state_dir))
+            .await;
         vec![
             git_check(git.unwrap_or_else(|hangs| Err(hangs.to_string()))),
             self.postgres(),

@@ -3,6 +3,7 @@
 use super::{failed, failure, ok, skipped, warning};
 use crate::board::{Problem, RepositoryView, WatchMode, find_worktree};
 use crate::convert;
+use crate::patient::Budget;
 use crate::repository_config::{self, Reading};
 use crate::service::Service;
 use crate::view::missing_config;
@@ -40,7 +41,8 @@ impl Service {
         };
         let registered = format!("`{}` is registered, and watched {how}", view.common_dir.display());
         let hooks_dir = view.hooks_dir.clone();
-        let hook = self.lookup.desk.run(move || hook(&hooks_dir)).await;
+        let budget = Budget::Repository(view.id.clone());
+        let hook = self.lookup.desk.run(budget, move || hook(&hooks_dir)).await;
         let checks = vec![
             ok(AREA, "repository", registered),
             self.configuration(&view).await,
@@ -52,7 +54,9 @@ impl Service {
 
     async fn configuration(&self, view: &RepositoryView) -> v1::Check {
         let path = view.config_path.clone();
-        match self.lookup.desk.run(move || repository_config::read(&path)).await {
+        let budget = Budget::Repository(view.id.clone());
+        let read = move || repository_config::read(&path);
+        match self.lookup.desk.run(budget, read).await {
             Ok(Reading::Valid(settings, _)) => ok(AREA, "configuration", told(&settings, &view.config_path)),
             Ok(Reading::Missing) => failed(AREA, "configuration", &missing_config(&view.config_path)),
             Ok(Reading::Broken(problem)) => failed(AREA, "configuration", &problem),

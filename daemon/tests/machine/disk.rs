@@ -1,11 +1,14 @@
 //! File systems that fail, hang, run full or tell nothing, and ledgers that are lost.
 
-use crate::world::{World, until};
+use crate::world::{World, bytes, until};
 use lakebase_proto::v1;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 async fn problems(world: &World) -> String {
     let problems = world.repository().await.problems;
@@ -133,6 +136,27 @@ async fn fs_06_a_repository_that_hangs_holds_nobody_else() {
     until("it is told", is_hanging).await;
     world.git(&["worktree", "add", "-q", "--detach", "../w"]);
     assert_eq!(world.branch(&world.path("w")).await, "jane-doe-main-worktree-w");
+    let mut hanging = JoinSet::new();
+    for number in 0..70 {
+        // `lakebase init` reads the repository's files.
+        let dir = other.join(format!("dir{number}"));
+        fs::create_dir(&dir).expect("made");
+        let mut client = world.client().await;
+        let path = bytes(&dir);
+        hanging.spawn(async move {
+            let request = v1::RegisterRepositoryRequest { path };
+            client.register_repository(request).await
+        });
+    }
+    // A path that has to be resolved on the disk, in another repository.
+    let sub = world.main().join("sub");
+    fs::create_dir(&sub).expect("made");
+    let asked = timeout(Duration::from_secs(4), world.branch(&sub)).await;
+    assert_eq!(asked.expect("it is not held up"), "jane-doe-main");
+    for answer in hanging.join_all().await {
+        let refused = answer.expect_err("its files cannot be read");
+        assert!(refused.message().contains("does not answer"), "{refused}");
+    }
     // Whoever hangs in it comes free, and finds an empty file first.
     fs::write(&config, "").expect("written");
     fs::remove_file(&config).expect("removed");

@@ -53,6 +53,10 @@ async fn ld_09_bodies_that_never_end_keep_no_other_client_out() {
         assert!(said.starts_with("HTTP/1.1 408 "), "{said}");
     }
     let projects = lake.ok("GET", "projects", Value::Null).await;
-    assert_eq!(projects["projects"], json!([]), "an unfinished request made nothing");
+    assert_eq!(
+        projects["projects"],
+        json!([]),
+        "an unfinished request made nothing"
+    );
     lake.stop().await;
 }
