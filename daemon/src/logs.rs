@@ -28,9 +28,13 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
     let to_file = tracing_subscriber::fmt::layer()
         .with_writer(file)
         .with_ansi(false);
-    let to_stderr = config
-        .log_stderr
-        .then(|| tracing_subscriber::fmt::layer().with_writer(stderr));
+    // Layers share the fields of a span as the first of them wrote them, and `Plain` escapes what colours a line: so no layer
+    // writes colour.
+    let to_stderr = config.log_stderr.then(|| {
+        tracing_subscriber::fmt::layer()
+            .with_writer(stderr)
+            .with_ansi(false)
+    });
     tracing_subscriber::registry()
         .with(filter)
         .with(to_file)
@@ -44,7 +48,9 @@ pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
 /// # Errors
 /// When the filter is not one.
 pub(crate) fn to_stderr(log: &str) -> anyhow::Result<()> {
-    let layer = tracing_subscriber::fmt::layer().with_writer(stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(stderr)
+        .with_ansi(false);
     tracing_subscriber::registry()
         .with(filter(log)?)
         .with(layer)

@@ -97,6 +97,10 @@ async fn sec_16_no_secret_is_in_any_log_file_process_or_error() {
         }
     }
     assert!(fs::metadata(&journal).expect("there").len() > 1000, "it logs");
+    for place in [world.path("state/log"), journal] {
+        let coloured = holders(&place, "\\u{1b}");
+        assert!(coloured.is_empty(), "colour for a terminal in {coloured:?}");
+    }
     let shown = holders(&world.path("local/databrickscfg"), &secrets[5]);
     assert_eq!(shown.len(), 1, "the search finds what is there");
 }
