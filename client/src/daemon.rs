@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 const BINARY: &str = "lakebased";
 /// Variables that name a path. The daemon runs in `/`, so they are made absolute.
@@ -55,12 +55,9 @@ pub(crate) fn start() -> io::Result<Started> {
 }
 
 impl Started {
-    /// Returns how it ended, if it has ended without success. One that ends with success found another at work.
-    pub(crate) fn death(&mut self) -> io::Result<Option<String>> {
-        let status = self.child.try_wait()?;
-        Ok(status
-            .filter(|status| !status.success())
-            .map(|status| status.to_string()))
+    /// Returns its exit status, if it has exited. Success means that it found another daemon at work.
+    pub(crate) fn exited(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
     }
 
     /// Its last lines: what it wrote to standard error, else the log.

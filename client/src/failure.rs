@@ -68,10 +68,7 @@ impl Failure {
                 Exit::Failed,
                 "it is older than this `lakebase`: `lakebase down`, then `lakebase up`".into(),
             ),
-            None => (
-                Exit::NotRunning,
-                "the connection broke; see `lakebase status`".into(),
-            ),
+            None => (Exit::NotRunning, BROKEN.into()),
         };
         Self::new(exit, doing).hint(hint).cause(status.message())
     }
@@ -114,7 +111,11 @@ impl From<ConnectError> for Failure {
                 Exit::Failed,
                 "set LAKEBASE_SOCKET to a path that only you can write to",
             ),
-            ConnectError::Io { .. } | ConnectError::Transport(_) => (error.to_string(), Exit::Failed, ""),
+            ConnectError::Transport(_) => (error.to_string(), Exit::NotRunning, BROKEN),
+            ConnectError::Io { source, .. } if source.kind() == io::ErrorKind::ConnectionReset => {
+                (error.to_string(), Exit::NotRunning, BROKEN)
+            }
+            ConnectError::Io { .. } => (error.to_string(), Exit::Failed, ""),
         };
         let failure = Self::new(exit, text).hint(hint);
         match error {
@@ -136,6 +137,9 @@ impl From<SocketPathError> for Failure {
 /// What to try when somebody listens and says nothing.
 pub(crate) const HUNG: &str =
     "it runs but does not answer; end the process and start it again with `lakebase up`";
+
+/// Hint when the daemon's end of a connection closes, as when it exits.
+const BROKEN: &str = "the connection broke; see `lakebase status`";
 
 /// Prints the error with its causes once, then what to try, and returns the exit code.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {

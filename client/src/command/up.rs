@@ -15,6 +15,8 @@ use tokio::time::{Instant, sleep};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// One that runs already has no such excuse.
 const PROMPT: Duration = Duration::from_secs(5);
+/// Limit on the exit of a daemon that was killed or is shutting down.
+const EXITING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, clap::Args)]
@@ -25,8 +27,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
-    if !nobody_listens().await? {
-        let session = Session::try_open(PROMPT).await?;
+    if let Some(session) = running().await? {
         return tell(output, &session, "is running already");
     }
     if args.foreground {
@@ -37,6 +38,20 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     let mut started = daemon::start().map_err(cannot_start)?;
     let session = answering(&mut started).await?;
     tell(output, &session, "is running")
+}
+
+/// Returns a session with the daemon, if one runs. One that was just killed, or is shutting down, still accepts connections
+/// for a moment and breaks them.
+async fn running() -> Result<Option<Session>, Failure> {
+    let deadline = Instant::now() + EXITING;
+    while !nobody_listens().await? {
+        match Session::try_open(PROMPT).await {
+            Ok(session) => return Ok(Some(session)),
+            Err(failure) if failure.is_not_running() && Instant::now() < deadline => sleep(LOOK).await,
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(None)
 }
 
 fn cannot_start(error: io::Error) -> Failure {
@@ -50,8 +65,11 @@ fn cannot_start(error: io::Error) -> Failure {
 async fn answering(started: &mut Started) -> anyhow::Result<Session> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(death) = started.death()? {
-            return Err(ended(started, &death).into());
+        match started.exited()? {
+            Some(status) if !status.success() => return Err(ended(started, &status.to_string()).into()),
+            // The other daemon that it found was exiting.
+            Some(_) if nobody_listens().await? => *started = daemon::start().map_err(cannot_start)?,
+            Some(_) | None => {}
         }
         match Session::try_open(PATIENCE).await {
             Ok(session) => return Ok(session),

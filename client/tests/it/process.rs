@@ -123,3 +123,44 @@ fn a_daemon_that_hangs_is_not_started_a_second_time() {
     assert!(text.contains("hint: it runs but does not answer"), "{text}");
     assert!(!marker.exists());
 }
+
+/// A daemon that was killed, or is shutting down, still accepts connections for a moment and breaks them.
+#[test]
+fn pr_14_a_daemon_that_exits_just_then_is_followed_by_a_new_one() {
+    let scene = Scene::new();
+    let listening = std::os::unix::net::UnixListener::bind(scene.socket()).expect("bind");
+    let socket = scene.socket();
+    let exiting = std::thread::spawn(move || {
+        for _ in 0..4 {
+            drop(listening.accept().expect("a client"));
+        }
+        drop(listening);
+        fs::remove_file(socket).expect("removed");
+    });
+    let started = stdout(installed(&scene, &serving()).arg("up"));
+    assert!(
+        started.starts_with("lakebased is running (version 9.8.7"),
+        "{started}"
+    );
+    exiting.join().expect("it was asked more than once");
+    stdout(command(&scene).arg("down"));
+}
+
+/// A new daemon exits with success where another one holds the lock, also one that is exiting.
+#[test]
+fn pr_14_a_daemon_that_leaves_to_one_that_exits_is_started_again() {
+    let scene = Scene::new();
+    let marker = scene.dir().join("marker");
+    let first = format!(
+        "#!/bin/sh\n[ -e {0} ] || {{ : > {0}; exit 0; }}\n",
+        marker.display()
+    );
+    let script = serving().replacen("#!/bin/sh\n", &first, 1);
+    let started = stdout(installed(&scene, &script).arg("up"));
+    assert!(
+        started.starts_with("lakebased is running (version 9.8.7"),
+        "{started}"
+    );
+    assert!(marker.exists());
+    stdout(command(&scene).arg("down"));
+}
