@@ -89,7 +89,7 @@ use tokio_util::task::TaskTracker;
 /// # Errors
 /// What kept it from serving; `socket::SocketError::AlreadyRunning` when another daemon does.
 pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
-    socket::private_dir(&config.state_dir)?;
+    socket::state_dir(&config.state_dir)?;
     let lock = socket::lock(&config.state_dir)?;
     let run_with_lock = run_locked(config, stop);
     // Without the lock another daemon may be at work, so nothing is brought to its end.

@@ -21,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 pub(crate) fn init(config: &Config) -> anyhow::Result<WorkerGuard> {
     let filter = filter(&config.log)?;
     let dir = config.state_dir.join("log");
-    socket::private_dir(&config.state_dir)?;
+    socket::state_dir(&config.state_dir)?;
     socket::private_dir(&dir)?;
     let files = Files::open(&dir).with_context(|| format!("cannot log to `{}`", dir.display()))?;
     let (file, guard) = tracing_appender::non_blocking(Lines::new(files));

@@ -7,10 +7,10 @@ pub(crate) mod gate;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
@@ -72,11 +72,15 @@ pub(crate) fn lock(state_dir: &Path) -> Result<Lock, SocketError> {
         path: path.clone(),
         source,
     };
-    let file = File::options()
+    let mut options = File::options();
+    let file = options
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(&path)
         .map_err(io)?;
+    // Any user who can open the file can hold its lock; one of an earlier release is readable by all.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(io)?;
     let deadline = Instant::now() + LINGERING;
     loop {
         match file.try_lock() {
@@ -123,6 +127,49 @@ impl Identity {
     fn at(path: &Path) -> Option<Self> {
         fs::symlink_metadata(path).ok().map(|meta| Self::of(&meta))
     }
+}
+
+/// Makes the state directory, or checks the one that is there: ours alone, and no link at it or above it within what is ours.
+/// One of ours that others can read is closed to them.
+///
+/// # Errors
+/// `Untrusted` when it belongs to another user, others can write in it, or a link leads to it.
+pub fn state_dir(dir: &Path) -> Result<(), SocketError> {
+    private_dir(dir)?;
+    let io = |source| SocketError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let untrusted = |dir: &Path, why| SocketError::Untrusted {
+        dir: dir.to_owned(),
+        why,
+    };
+    let us = rustix::process::geteuid().as_raw();
+    let whole = std::path::absolute(dir).map_err(io)?;
+    let mut above: Vec<&Path> = whole.ancestors().collect();
+    above.reverse();
+    let mut is_below_ours = false;
+    for part in above {
+        let meta = fs::symlink_metadata(part).map_err(io)?;
+        let is_ours = meta.uid() == us;
+        match () {
+            () if is_below_ours && meta.is_symlink() => {
+                return Err(untrusted(
+                    part,
+                    "it is a link; set LAKEBASE_STATE_DIR to where it leads",
+                ));
+            }
+            () if is_below_ours && !is_ours => {
+                return Err(untrusted(part, "it belongs to another user"));
+            }
+            // With the sticky bit, as on /tmp, others cannot replace what is ours in it.
+            () if is_ours && !meta.is_symlink() && meta.mode() & 0o1002 == 0o002 => {
+                return Err(untrusted(part, "others can write in it; run `chmod o-w` on it"));
+            }
+            () => is_below_ours |= is_ours,
+        }
+    }
+    fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(io)
 }
 
 /// Makes a directory that only we can enter, or checks that the one that is there is such a one.
@@ -295,6 +342,47 @@ mod tests {
             refused.to_string().contains("belongs to another user"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn sec_41_a_state_directory_is_ours_alone_and_no_link_leads_to_it() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let refusal = |path: &Path| state_dir(path).expect_err("refused").to_string();
+        let state = dir.path().join("home/state");
+        state_dir(&state).expect("made");
+        fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("changed");
+        state_dir(&state).expect("ours");
+        assert_eq!(
+            fs::metadata(&state).expect("there").mode() & 0o777,
+            0o700,
+            "closed to others"
+        );
+        for mode in [0o777, 0o770, 0o1777] {
+            fs::set_permissions(&state, Permissions::from_mode(mode)).expect("changed");
+            assert!(refusal(&state).contains("others can write in it"), "{mode:o}");
+        }
+        fs::set_permissions(&state, Permissions::from_mode(0o700)).expect("changed");
+        std::os::unix::fs::symlink(dir.path().join("home"), dir.path().join("link")).expect("made");
+        assert!(refusal(&dir.path().join("link/state")).contains("it is a link"));
+        let above = dir.path().join("home");
+        fs::set_permissions(&above, Permissions::from_mode(0o777)).expect("changed");
+        assert!(refusal(&state).contains("chmod o-w"));
+        fs::set_permissions(&above, Permissions::from_mode(0o775)).expect("changed");
+        state_dir(&state).expect("a umask of 002 is common where each user has a group of their own");
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(&above, Some(65534), None).expect("given away");
+            assert!(refusal(&state).contains("belongs to another user"));
+        }
+    }
+
+    #[test]
+    fn sec_42_no_other_user_can_open_the_lock() {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let path = dir.path().join("lakebased.lock");
+        fs::write(&path, "").expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("changed");
+        let _held = lock(dir.path()).expect("free");
+        assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use rustix::fs::Mode;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file that describes the processes.
@@ -121,11 +121,7 @@ impl Place {
     /// The lock that a supervisor holds for life; `None` while one does.
     pub(crate) fn supervisor_lock(&self) -> io::Result<Option<File>> {
         self.open()?;
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(self.dir().join("lock"))?;
+        let file = lock_file(&self.dir().join("lock"))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -140,13 +136,16 @@ impl Place {
 
 /// Waits for a lock.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)?;
+    let file = lock_file(path)?;
     file.lock()?;
     Ok(file)
+}
+
+/// Opens a lock file that only its owner can open: any user who opens one can hold its lock.
+fn lock_file(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options.open(path)
 }
 
 fn find(from: &Path) -> Option<&Path> {

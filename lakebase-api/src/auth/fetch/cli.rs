@@ -1,7 +1,8 @@
 //! Tokens that programs keep for people: the Databricks CLI and Azure's. They run without a terminal, with a small environment,
 //! for a limited time, and what they print is read with a limit.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -220,13 +221,13 @@ async fn limited(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
 /// Waits until no other process of this user asks. One that never ends does not hold us up for ever.
 async fn turn(lock: Option<&Path>) -> Option<File> {
     let path = lock?;
-    std::fs::create_dir_all(path.parent()?).ok()?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .ok()?;
+    let mut dir = DirBuilder::new();
+    dir.recursive(true).mode(0o700).create(path.parent()?).ok()?;
+    // Any user who can open the file can hold its lock.
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(path).ok()?;
+    file.set_permissions(Permissions::from_mode(0o600)).ok()?;
     let taken = async {
         while file.try_lock().is_err() {
             tokio::time::sleep(TURN_CHECK).await;
