@@ -16,3 +16,5 @@ mod projects;
 mod restart;
 mod roles;
 mod spoil;
+mod startup;
+mod wire;
