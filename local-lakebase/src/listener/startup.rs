@@ -12,7 +12,7 @@ use std::collections::HashSet;
 /// Longest startup packet with its length, as in PostgreSQL.
 pub(super) const MAX_STARTUP: usize = 10_000;
 
-/// Longest name of a user or a database: PostgreSQL truncates longer ones, and the rest may name another user.
+/// Longest name of a user or a database. PostgreSQL truncates longer ones, and what is left may be another user's name.
 /// <https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS>
 const MAX_NAME: usize = 63;
 
