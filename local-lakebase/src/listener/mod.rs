@@ -5,11 +5,13 @@
 
 mod address;
 mod cancel;
+mod greeting;
 mod native;
 mod packet;
 mod prompt;
 mod relay;
 mod session;
+mod startup;
 pub(crate) mod tls;
 mod wrong;
 

@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::lake::Lake;
+use crate::wire::SSL_REQUEST;
 
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 /// How long the server gives a client to show who it is, and a little more for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(5 + 5);
 

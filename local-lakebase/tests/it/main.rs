@@ -17,3 +17,5 @@ mod restart;
 mod roles;
 mod slow_http;
 mod spoil;
+mod startup;
+mod wire;
