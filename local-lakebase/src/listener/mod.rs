@@ -10,6 +10,7 @@ mod native;
 mod packet;
 mod prompt;
 mod relay;
+mod seats;
 mod session;
 mod startup;
 pub(crate) mod tls;
@@ -22,8 +23,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lakebase_api::EndpointName;
-use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OnceCell, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,14 +32,16 @@ use tokio_util::task::TaskTracker;
 use self::cancel::CancelKeys;
 pub(crate) use self::native::NativeLogins;
 use self::native::Verdict;
+use self::seats::Seats;
 use self::tls::{Authority, TlsError};
 use self::wrong::Wrong;
 use crate::clock::Clock;
 use crate::engine::{BranchKey, Engine};
 use crate::token::Signer;
 
-/// How many clients may be on their way in at once. More are hung up on.
-const MAX_ARRIVING: usize = 256;
+/// Pause after a client lost its seat. Silent clients that come back at once would otherwise take the whole processor, and a
+/// client that logs in needs some milliseconds for its next byte.
+const CROWDED: Duration = Duration::from_millis(1);
 
 /// How long to stay away from a listener that fails, such as for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -90,7 +93,6 @@ struct House {
     doors: Mutex<HashMap<EndpointName, Arc<Door>>>,
     shared_port: OnceCell<u16>,
     cancel_keys: CancelKeys,
-    arriving: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -113,6 +115,7 @@ struct Porch {
     house: Listeners,
     tls: TlsAcceptor,
     only: Option<EndpointName>,
+    seats: Arc<Seats>,
     wrong: Wrong,
 }
 
@@ -123,7 +126,6 @@ impl Listeners {
             doors: Mutex::default(),
             shared_port: OnceCell::new(),
             cancel_keys: CancelKeys::default(),
-            arriving: Arc::new(Semaphore::new(MAX_ARRIVING)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }))
@@ -219,6 +221,7 @@ impl Listeners {
             house: self.clone(),
             tls,
             only,
+            seats: Arc::default(),
             wrong: Wrong::default(),
         })
     }
@@ -285,16 +288,34 @@ async fn accept(listener: TcpListener, porch: Porch, closing: CancellationToken)
             () = closing.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let house = &porch.house.0;
-        match (accepted, house.arriving.clone().try_acquire_owned()) {
-            (Ok((stream, _)), Ok(seat)) => {
-                house.tasks.spawn(session::serve(stream, porch.clone(), seat));
-            }
-            (Ok(_), Err(_)) => tracing::warn!("too many clients are on their way in; one was hung up on"),
-            (Err(error), _) => {
+        match accepted {
+            Ok((stream, _)) => admit(stream, &porch).await,
+            Err(error) => {
                 tracing::warn!(%error, "cannot accept a client");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
+}
+
+/// Gives a client a seat.
+async fn admit(stream: TcpStream, porch: &Arc<Porch>) {
+    let (seat, is_crowded) = porch.seats.take();
+    porch
+        .house
+        .0
+        .tasks
+        .spawn(session::serve(stream, porch.clone(), seat));
+    if !is_crowded {
+        return;
+    }
+    if let Some(clients) = porch.seats.report() {
+        let endpoint = porch.only.as_ref().map(EndpointName::as_str);
+        tracing::warn!(
+            clients,
+            endpoint,
+            "disconnected clients that did not log in, for newer ones"
+        );
+    }
+    tokio::time::sleep(CROWDED).await;
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use crate::engine::EngineError;
@@ -16,11 +16,15 @@ use super::native::Verdict;
 use super::packet::{self, Malformed};
 use super::prompt::Prompt;
 use super::relay::{IntroduceError, Introduced};
+use super::seats::Seat;
 use super::startup::{self, Opening, Startup, StartupError};
 use super::{Door, Porch, relay};
 
 /// How long a client may take to show who it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Limit on the first byte. A client speaks first in this protocol, at once.
+const FIRST_BYTE: Duration = Duration::from_secs(1);
 
 /// The SQLSTATE of a wrong password.
 const WRONG_PASSWORD: &str = "28P01";
@@ -76,11 +80,12 @@ impl From<&IntroduceError> for Refusal {
 }
 
 /// Serves one client. The seat is given up as soon as it is known who that is.
-pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemaphorePermit) {
-    let stop = porch.house.0.stop.clone();
+pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, mut seat: Seat) {
+    let (stop, evicted) = (porch.house.0.stop.clone(), seat.evicted());
     let arrived = tokio::select! {
         () = stop.cancelled() => return,
-        arrived = tokio::time::timeout(HANDSHAKE, arrive(stream, &porch)) => arrived,
+        () = evicted.cancelled() => return,
+        arrived = timeout(HANDSHAKE, arrive(stream, &porch, &mut seat)) => arrived,
     };
     drop(seat);
     if let Ok(Some(guest)) = arrived {
@@ -93,9 +98,12 @@ pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemap
 }
 
 /// Brings a client to the point where it is known; none if it does not get there.
-async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
+async fn arrive(mut stream: TcpStream, porch: &Porch, seat: &mut Seat) -> Option<Guest> {
     stream.set_nodelay(true).ok()?;
     let source = stream.peer_addr().ok()?.ip();
+    let first = timeout(FIRST_BYTE, stream.peek(&mut [0])).await.ok()?;
+    first.ok().filter(|bytes| *bytes > 0)?;
+    seat.heard();
     let mut stream = match until_tls(&mut stream, porch).await {
         Ok(()) => porch.tls.accept(Prompt::new(stream)).await.ok()?,
         Err(refusal) => {
@@ -103,6 +111,7 @@ async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
             return None;
         }
     };
+    seat.heard();
     match identify(&mut stream, porch).await {
         Ok((startup, door)) => {
             porch.wrong.forget(source);
@@ -269,6 +278,6 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin), refusal: Refusal) {
 }
 
 async fn say_goodbye(stream: &mut (impl AsyncWrite + Unpin)) {
-    let ended = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
+    let ended = timeout(GOODBYE, stream.shutdown()).await;
     tracing::trace!(?ended, "connection ended");
 }
