@@ -6,7 +6,7 @@ mod roles;
 pub(crate) use self::roles::{RoleAttributes, RoleShape};
 
 use crate::compute::{self, Computes, Session, sql};
-use crate::postgres::{Postgres, RunAs};
+use crate::postgres::{OwnerPassword, Postgres, RunAs};
 pub(crate) use crate::storage::Sizes;
 use crate::storage::{self, CopyError, HalfMade, Layout, Source};
 use chrono::{DateTime, Utc};
@@ -192,6 +192,7 @@ struct Shared {
     postgres: Postgres,
     layout: Layout,
     computes: Computes,
+    password: OwnerPassword,
     /// Held while the template is made, so that it is made once.
     template: Mutex<()>,
 }
@@ -207,12 +208,18 @@ impl Engine {
         } = config;
         let prepared = storage::blocking(move || {
             let postgres = Postgres::find(pg_bindir.as_deref())?;
-            Ok::<_, EngineError>((postgres, Layout::prepare(&data_dir, RunAs::find()?)?))
+            let layout = Layout::prepare(&data_dir, RunAs::find()?)?;
+            let password = OwnerPassword::load(layout.root()).map_err(|source| EngineError::Io {
+                path: layout.root().to_owned(),
+                source,
+            })?;
+            Ok::<_, EngineError>((postgres, layout, password))
         });
-        let (postgres, layout) = prepared.await?;
+        let (postgres, layout, password) = prepared.await?;
         let computes = Computes::new(
             postgres.clone(),
             layout.clone(),
+            password.clone(),
             suspend_timeout,
             running_computes,
         );
@@ -220,6 +227,7 @@ impl Engine {
             postgres,
             layout,
             computes,
+            password,
             template: Mutex::default(),
         };
         Ok(Self {
@@ -289,9 +297,9 @@ impl Engine {
             return self.fork_live(source, child, durability).await;
         }
         let session = self.connect(source).await?;
-        check_unchanged(since, sql::last_change(&session.socket_dir).await?)?;
+        check_unchanged(since, sql::last_change(&session.access).await?)?;
         let lsn = self.fork_live(source, child, durability).await?;
-        let still = check_unchanged(since, sql::last_change(&session.socket_dir).await?);
+        let still = check_unchanged(since, sql::last_change(&session.access).await?);
         if still.is_err() {
             self.delete(child).await?;
         }
@@ -308,7 +316,7 @@ impl Engine {
         let layout = &self.shared.layout;
         let copy = async || {
             let session = self.connect(source).await?;
-            storage::copy_live(layout, &session.socket_dir, source, child, durability).await
+            storage::copy_live(layout, &session.access, source, child, durability).await
         };
         match copy().await {
             Err(EngineError::Sql(error)) => {
@@ -343,7 +351,7 @@ impl Engine {
         is_superuser_member: bool,
     ) -> Result<(), EngineError> {
         let session = self.connect(key).await?;
-        sql::ensure_role(&session.socket_dir, role, is_superuser_member).await
+        sql::ensure_role(&session.access, role, is_superuser_member).await
     }
 
     /// Measures a branch.
@@ -427,7 +435,7 @@ impl Engine {
         if !path.exists() {
             let half = HalfMade::of(&path);
             storage::init_cluster(layout, postgres, half.path()).await?;
-            compute::furnish(layout, postgres, half.path()).await?;
+            compute::furnish(layout, postgres, &self.shared.password, half.path()).await?;
             half.publish(&path, Durability::Durable).await?;
         }
         Ok(Source::Template(path))
@@ -443,7 +451,13 @@ fn check_unchanged(since: Option<DateTime<Utc>>, last_change: DateTime<Utc>) -> 
 
 /// Names all that a template depends on, so that one of another make is never taken for it.
 fn recipe(major: u32) -> String {
-    let parts = [storage::INITDB.as_slice(), sql::FURNISHING.as_slice()].concat();
+    let rules = [storage::LOGIN_RULES];
+    let parts = [
+        storage::INITDB.as_slice(),
+        rules.as_slice(),
+        sql::FURNISHING.as_slice(),
+    ]
+    .concat();
     let hash = hex::encode(Sha256::digest(parts.join("\n")));
     format!("{major}-{}", &hash[..8])
 }

@@ -1,14 +1,18 @@
 //! What we say to a compute ourselves, as its owner over its private socket.
 
 pub(crate) mod database;
+pub(crate) mod owner;
 pub(crate) mod role;
+mod session;
+
+pub(crate) use session::{
+    Access, enter, is_final, is_wrong_password, open, try_open, try_open_without_password,
+};
 
 use crate::engine::EngineError;
-use crate::storage::{OWNER, PORT};
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
-use std::path::Path;
+use sqlx::postgres::PgDatabaseError;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// The database that every project has.
 pub(crate) const DATABASE: &str = "databricks_postgres";
@@ -23,28 +27,9 @@ pub(crate) const FURNISHING: [&str; 5] = [
     "ALTER DATABASE databricks_postgres SET timezone = 'UTC'",
 ];
 
-/// Opens a connection as the cluster's owner.
-pub(crate) async fn open(socket_dir: &Path, database: &str) -> Result<PgConnection, sqlx::Error> {
-    let options = PgConnectOptions::new_without_pgpass()
-        .socket(socket_dir)
-        .port(PORT)
-        .username(OWNER)
-        .database(database)
-        .application_name("lakebase");
-    options.disable_statement_logging().connect().await
-}
-
-/// Says whether a query is answered.
-pub(crate) async fn answers(socket_dir: &Path) -> bool {
-    match open(socket_dir, "postgres").await {
-        Ok(session) => session.close().await.is_ok(),
-        Err(_) => false,
-    }
-}
-
 /// Returns a time since which nothing was committed: the last commit's, or that of the start if there was none since.
-pub(crate) async fn last_change(socket_dir: &Path) -> Result<DateTime<Utc>, sqlx::Error> {
-    let mut session = open(socket_dir, "postgres").await?;
+pub(crate) async fn last_change(access: &Access) -> Result<DateTime<Utc>, sqlx::Error> {
+    let mut session = open(access).await?;
     let sql = "SELECT coalesce((pg_last_committed_xact()).timestamp, pg_postmaster_start_time())";
     let last = sqlx::query_scalar(sql).fetch_one(&mut session).await?;
     session.close().await?;
@@ -52,27 +37,27 @@ pub(crate) async fn last_change(socket_dir: &Path) -> Result<DateTime<Utc>, sqlx
 }
 
 /// Gives a fresh cluster its roles and its database.
-pub(crate) async fn furnish(socket_dir: &Path) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, "postgres").await?;
+pub(crate) async fn furnish(access: &Access) -> Result<(), EngineError> {
+    let mut session = open(access).await?;
     for statement in FURNISHING {
         sqlx::query(statement).execute(&mut session).await?;
     }
-    session.close().await?;
-    let mut session = open(socket_dir, DATABASE).await?;
+    let mut inside = enter(&mut session, access, DATABASE).await?;
     sqlx::query("ALTER SCHEMA public OWNER TO databricks_superuser")
-        .execute(&mut session)
+        .execute(&mut inside)
         .await?;
+    inside.close().await?;
     Ok(session.close().await?)
 }
 
 /// Makes a role that can log in, if there is none of the name.
 pub(crate) async fn ensure_role(
-    socket_dir: &Path,
+    access: &Access,
     role: &str,
     is_superuser_member: bool,
 ) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, "postgres").await?;
-    let exists: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
+    let mut session = open(access).await?;
+    let exists: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = $1")
         .bind(role)
         .fetch_optional(&mut session)
         .await?;

@@ -7,6 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 mod faults;
+mod owner;
 mod room;
 
 const CREATOR: &str = "jane@localhost";
@@ -31,7 +32,7 @@ impl Scratch {
         let data_dir = self.dir.path().join("data");
         Engine::open(EngineConfig {
             data_dir,
-            pg_bindir: None,
+            pg_bindir: pg_bindir(),
             suspend_timeout,
             running_computes: 20,
         })
@@ -47,6 +48,11 @@ impl Scratch {
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .collect()
     }
+}
+
+/// The release to test with, when it is not to be the newest one found.
+fn pg_bindir() -> Option<PathBuf> {
+    std::env::var_os("LAKEBASE_PG_BINDIR").map(PathBuf::from)
 }
 
 fn key(uid: &str) -> BranchKey {
@@ -66,12 +72,24 @@ async fn open(engine: &Engine, key: &BranchKey) -> (Session, PgConnection) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let session = engine.connect(key).await.expect("it wakes");
-        match sql::open(&session.socket_dir, DATABASE).await {
+        match enter(&session).await {
             Ok(connection) => return (session, connection),
             // A postmaster that is being killed may still take a connection, and drop it.
             Err(error) => assert!(Instant::now() < deadline, "it does not answer: {error}"),
         }
     }
+}
+
+/// Opens a session of the owner in the default database.
+async fn enter(session: &Session) -> Result<PgConnection, sqlx::Error> {
+    let mut outside = sql::open(&session.access).await?;
+    let inside = sql::enter(&mut outside, &session.access, DATABASE).await;
+    outside.close().await?;
+    let mut inside = inside?;
+    sqlx::query("SET search_path = public")
+        .execute(&mut inside)
+        .await?;
+    Ok(inside)
 }
 
 async fn execute(engine: &Engine, key: &BranchKey, statement: &'static str) {
@@ -217,7 +235,8 @@ async fn amcheck(engine: &Engine, key: &BranchKey) {
             DATABASE,
             "-h",
         ])
-        .arg(&session.socket_dir)
+        .arg(session.access.socket_dir())
+        .env("PGPASSWORD", session.access.password().expose())
         .output()
         .await
         .expect("pg_amcheck is installed with the server");
@@ -401,7 +420,7 @@ async fn roles_own_what_the_service_says_whatever_their_names() {
     let session = engine.connect(&root).await.expect("it wakes");
     let create = async |user: &str| {
         let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
-            .socket(&session.socket_dir)
+            .socket(session.access.socket_dir())
             .username(user);
         let mut connection = PgConnection::connect_with(&options.database(DATABASE))
             .await

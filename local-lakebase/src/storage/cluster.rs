@@ -53,7 +53,7 @@ pub(crate) const INITDB: [&str; 6] = [
     "--no-sync",
     "--data-checksums",
     "--wal-segsize=1",
-    "--auth=trust",
+    "--auth=reject",
     "--encoding=UTF8",
     LOCALE_OPTION,
 ];

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod half_made;
+mod hba;
 mod layout;
 mod live;
 mod space;
@@ -15,6 +16,7 @@ pub(crate) use cluster::{
     EndOfLog, INITDB, OWNER, end_of_log, init_cluster, program, write_settings, write_settings_for,
 };
 pub(crate) use half_made::HalfMade;
+pub(crate) use hba::{RULES as LOGIN_RULES, write_login_rules};
 pub(crate) use layout::{Layout, PORT, socket};
 pub(crate) use live::copy_live;
 #[cfg(test)]

@@ -193,7 +193,7 @@ fn config(dir: &TempDir, limits: &Limits) -> Config {
         api_addr: ([127, 0, 0, 1], 0).into(),
         public_url: None,
         user_name: USER.to_owned(),
-        pg_bindir: None,
+        pg_bindir: std::env::var_os("LAKEBASE_PG_BINDIR").map(Into::into),
         limits: limits.clone(),
     }
 }

@@ -1,18 +1,13 @@
 //! Databases in PostgreSQL. What is asked for may be done already, by a try that was cut short; then it is left at that.
 
-use std::path::Path;
-
 use sqlx::{Connection, PgConnection};
 
-use super::{DATABASE, identifier, open, run};
+use super::{Access, identifier, open, run};
 use crate::engine::EngineError;
 
-/// The database from which the others are looked after; nobody can rename or drop it.
-const OUTSIDE: &str = "postgres";
-
 /// Makes a database of this owner. Says whether there is one now: not if one of the name is somebody else's.
-pub(crate) async fn create(socket_dir: &Path, name: &str, owner: &str) -> Result<bool, EngineError> {
-    let mut session = open(socket_dir, DATABASE).await?;
+pub(crate) async fn create(access: &Access, name: &str, owner: &str) -> Result<bool, EngineError> {
+    let mut session = open(access).await?;
     let owner_before = owner_of(&mut session, name).await?;
     if owner_before.is_none() {
         let (name, owner) = (identifier(name), identifier(owner));
@@ -32,13 +27,8 @@ pub(crate) async fn create(socket_dir: &Path, name: &str, owner: &str) -> Result
 }
 
 /// Gives a database another name and owner, where they are not that already.
-pub(crate) async fn alter(
-    socket_dir: &Path,
-    before: &str,
-    name: &str,
-    owner: &str,
-) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, OUTSIDE).await?;
+pub(crate) async fn alter(access: &Access, before: &str, name: &str, owner: &str) -> Result<(), EngineError> {
+    let mut session = open(access).await?;
     if before != name && owner_of(&mut session, before).await?.is_some() {
         let sql = format!(
             "ALTER DATABASE {} RENAME TO {}",
@@ -57,8 +47,8 @@ pub(crate) async fn alter(
 }
 
 /// Removes a database, whoever uses it.
-pub(crate) async fn remove(socket_dir: &Path, name: &str) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, OUTSIDE).await?;
+pub(crate) async fn remove(access: &Access, name: &str) -> Result<(), EngineError> {
+    let mut session = open(access).await?;
     let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name));
     run(&mut session, sql).await?;
     Ok(session.close().await?)

@@ -1,15 +1,13 @@
 //! Roles in PostgreSQL. What is asked for may be there already, from a try that was cut short: then it is made right.
 
-use std::path::Path;
-
 use sqlx::{Connection, PgConnection};
 
-use super::{DATABASE, identifier, open, run};
+use super::{Access, enter, identifier, open, run};
 use crate::engine::{EngineError, RoleShape};
 
 /// Makes a role, or makes the one that is there what it should be.
-pub(crate) async fn shape(socket_dir: &Path, role: &RoleShape<'_>) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, DATABASE).await?;
+pub(crate) async fn shape(access: &Access, role: &RoleShape<'_>) -> Result<(), EngineError> {
+    let mut session = open(access).await?;
     let mut transaction = session.begin().await?;
     let name = identifier(role.name);
     if oid(&mut transaction, role.name).await?.is_none() {
@@ -45,8 +43,8 @@ pub(crate) async fn shape(socket_dir: &Path, role: &RoleShape<'_>) -> Result<(),
 
 /// Removes a role. What it owns goes to the heir; without one, a role that owns something, or was granted something,
 /// stays, and so does everything it has.
-pub(crate) async fn remove(socket_dir: &Path, name: &str, heir: Option<&str>) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, DATABASE).await?;
+pub(crate) async fn remove(access: &Access, name: &str, heir: Option<&str>) -> Result<(), EngineError> {
+    let mut session = open(access).await?;
     let Some(oid) = oid(&mut session, name).await? else {
         return Ok(session.close().await?);
     };
@@ -57,7 +55,7 @@ pub(crate) async fn remove(socket_dir: &Path, name: &str, heir: Option<&str>) ->
         let sql = "SELECT datname::text FROM pg_database WHERE datallowconn";
         let databases: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut session).await?;
         for database in databases {
-            hand_over(socket_dir, &database, name, heir).await?;
+            hand_over(&mut session, access, &database, name, heir).await?;
         }
     }
     run(&mut session, format!("DROP ROLE {}", identifier(name))).await?;
@@ -66,8 +64,14 @@ pub(crate) async fn remove(socket_dir: &Path, name: &str, heir: Option<&str>) ->
 }
 
 /// Gives what a role owns in one database to another one, and takes back what it was granted there.
-async fn hand_over(socket_dir: &Path, database: &str, name: &str, heir: &str) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, database).await?;
+async fn hand_over(
+    outside: &mut PgConnection,
+    access: &Access,
+    database: &str,
+    name: &str,
+    heir: &str,
+) -> Result<(), EngineError> {
+    let mut session = enter(outside, access, database).await?;
     let mut transaction = session.begin().await?;
     let (name, heir) = (identifier(name), identifier(heir));
     run(&mut transaction, format!("REASSIGN OWNED BY {name} TO {heir}")).await?;
