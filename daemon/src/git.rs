@@ -18,6 +18,7 @@ mod fate;
 mod head;
 mod link;
 mod linked;
+mod process;
 mod renames;
 mod version;
 
@@ -29,6 +30,12 @@ use linked::Remembered;
 /// What git says of itself, as in `git version 2.39.5`. Blocking.
 pub(crate) fn version() -> Result<String, String> {
     command::version()
+}
+
+/// Returns major and minor number of `git version 2.39.5 (Apple Git-154)`.
+pub(crate) fn parse_version(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(' ').nth(2)?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Why a repository cannot be read.
