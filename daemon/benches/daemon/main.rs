@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 /// Measures looks, calls, memory and starts.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 struct Args {
     /// Only show that it works: few worktrees and repetitions
     #[arg(long)]

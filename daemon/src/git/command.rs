@@ -133,21 +133,6 @@ pub(super) fn head(root: &Path) -> Head {
     }
 }
 
-/// Says whether git ignores a path; one that it tracks is not ignored.
-pub(super) fn is_ignored(root: &Path, relative: &Path) -> Result<bool, String> {
-    let args = [
-        "check-ignore".as_ref(),
-        "-q".as_ref(),
-        "--".as_ref(),
-        relative.as_os_str(),
-    ];
-    match run(Start::At(root), &args)?.status.code() {
-        Some(0) => Ok(true),
-        Some(1) => Ok(false),
-        _ => Err(format!("git check-ignore failed in `{}`", root.display())),
-    }
-}
-
 /// What git says of itself.
 pub(super) fn version() -> Result<String, String> {
     let said = ask(Start::At(Path::new("/")), &["version".as_ref()])?;

@@ -206,3 +206,73 @@ fn read(file: &mut std::fs::File, limit: u64) -> io::Result<Vec<u8>> {
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A directory with a program in the place of git.
+    fn git(script: &str) -> (tempfile::TempDir, Git) {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let program = dir.path().join("git");
+        fs::write(&program, format!("#!/bin/sh\n{script}\n")).expect("written");
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("changed");
+        let git = Git::with_env([("PATH", dir.path().as_os_str().to_owned())]);
+        (dir, git)
+    }
+
+    fn run(dir: &Path, git: &Git, patience: Duration) -> Result<Finished, NotFinished> {
+        git.run(Start::At(dir), patience, &["version".as_ref()])
+    }
+
+    #[test]
+    fn sec_26_a_git_that_hangs_is_ended_with_its_children() {
+        let (dir, git) = git("/bin/sleep 60 & echo $! > child; wait");
+        let late = run(dir.path(), &git, Duration::from_secs(1));
+        assert!(matches!(late, Err(NotFinished::Late { .. })), "{late:?}");
+        let child = fs::read_to_string(dir.path().join("child")).expect("it was started");
+        let place = PathBuf::from(format!("/proc/{}", child.trim()));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // One that has ended may wait for its new parent.
+        let is_alive = || {
+            let stat = fs::read_to_string(place.join("stat")).unwrap_or_default();
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while is_alive() {
+            assert!(Instant::now() < deadline, "a child of git goes on");
+            std::thread::sleep(POLL);
+        }
+    }
+
+    #[test]
+    fn sec_26_an_endless_complaint_is_cut_and_blocks_nothing() {
+        let (dir, git) = git("i=0; while [ $i -lt 20000 ]; do echo 'warning: x' >&2; i=$((i+1)); done");
+        let finished = run(dir.path(), &git, Duration::from_secs(30)).expect("it ends");
+        assert_eq!(finished.complaint().as_deref(), Some("warning: x"));
+        assert!(finished.complaint.len() <= 4096);
+    }
+
+    #[test]
+    fn sec_27_git_gets_no_variable_but_those_that_are_listed() {
+        let (dir, git) = git("/usr/bin/env");
+        let finished = run(dir.path(), &git, Duration::from_secs(30)).expect("it ends");
+        let text = String::from_utf8_lossy(&finished.output).into_owned();
+        let mut names: Vec<_> = text
+            .lines()
+            .filter_map(|line| Some(line.split_once('=')?.0))
+            // The shell's own.
+            .filter(|name| !matches!(*name, "PWD" | "OLDPWD" | "SHLVL" | "_"))
+            .collect();
+        names.sort_unstable();
+        let mut wanted = ENVIRONMENT.map(|(name, _)| name).to_vec();
+        wanted.extend(["GIT_CEILING_DIRECTORIES", "PATH"]);
+        wanted.sort_unstable();
+        assert_eq!(names, wanted);
+        for (name, _) in config::git_env() {
+            let is_of_a_repository = name.starts_with("GIT_") && !name.starts_with("GIT_CONFIG_");
+            assert!(!is_of_a_repository, "{name}");
+        }
+    }
+}
