@@ -90,10 +90,10 @@ impl Repo {
 
     /// Checks that the answer for `.env` is what git itself does with the file.
     #[track_caller]
-    fn agrees(&self, what: &str, wanted: &Option<Exposure>) {
-        assert_eq!(self.exposure(ENV), *wanted, "{what}");
+    fn agrees(&self, what: &str, wanted: Option<&Exposure>) {
+        assert_eq!(self.exposure(ENV).as_ref(), wanted, "{what}");
         fs::write(self.root().join(ENV), "A=1\n").expect("written");
-        assert_eq!(self.exposure(ENV), *wanted, "{what}: with the file there");
+        assert_eq!(self.exposure(ENV).as_ref(), wanted, "{what}: with the file there");
         if matches!(wanted, None | Some(Exposure::NotIgnored)) {
             let status = Command::new("git")
                 .args(["status", "--porcelain", ENV])
@@ -125,43 +125,43 @@ const TRACKED: Option<Exposure> = Some(Exposure::Tracked);
 #[test]
 fn fs_14_a_secret_may_go_only_where_git_ignores_it_and_does_not_track_it() {
     let repo = Repo::new();
-    repo.agrees("no rule", &NOT_IGNORED);
+    repo.agrees("no rule", NOT_IGNORED.as_ref());
     repo.write("repo/.gitignore", ".env\n");
-    repo.agrees("a rule", &None);
+    repo.agrees("a rule", None);
     repo.git(&["add", "-f", ENV]);
-    repo.agrees("added", &TRACKED);
+    repo.agrees("added", TRACKED.as_ref());
     repo.git(&["commit", "-q", "-m", "tracked"]);
-    repo.agrees("committed", &TRACKED);
+    repo.agrees("committed", TRACKED.as_ref());
     repo.git(&["update-index", "--skip-worktree", ENV]);
-    repo.agrees("skipped", &TRACKED);
+    repo.agrees("skipped", TRACKED.as_ref());
     repo.git(&["update-index", "--no-skip-worktree", ENV]);
     repo.git(&["update-index", "--assume-unchanged", ENV]);
-    repo.agrees("assumed unchanged", &TRACKED);
+    repo.agrees("assumed unchanged", TRACKED.as_ref());
     repo.git(&["rm", "-q", "-f", "--cached", ENV]);
     repo.git(&["commit", "-q", "-m", "no longer tracked"]);
-    repo.agrees("no longer tracked", &None);
+    repo.agrees("no longer tracked", None);
     repo.git(&["add", "-f", "-N", ENV]);
-    repo.agrees("to be added", &TRACKED);
+    repo.agrees("to be added", TRACKED.as_ref());
 }
 
 #[test]
 fn sec_30_rules_are_weighed_as_git_weighs_them() {
     let repo = Repo::new();
     repo.write("home/.config/git/ignore", ".env\n");
-    repo.agrees("the user's rule", &None);
+    repo.agrees("the user's rule", None);
     repo.write("repo/.gitignore", "!.env\n");
-    repo.agrees("the repository negates the user's rule", &NOT_IGNORED);
+    repo.agrees("the repository negates the user's rule", NOT_IGNORED.as_ref());
     repo.write("repo/.gitignore", "");
     repo.write("repo/.git/info/exclude", "!.env\n");
-    repo.agrees("the exclude file negates the user's rule", &NOT_IGNORED);
+    repo.agrees("the exclude file negates the user's rule", NOT_IGNORED.as_ref());
     repo.write("repo/.git/info/exclude", "");
     repo.write("repo/.gitignore", ".env\n*.env\n!/.env\n");
-    repo.agrees("the last rule counts", &NOT_IGNORED);
+    repo.agrees("the last rule counts", NOT_IGNORED.as_ref());
     repo.write("repo/.gitignore", "!.env\n.env\n");
-    repo.agrees("the last rule counts, the other way", &None);
+    repo.agrees("the last rule counts, the other way", None);
     repo.write("repo/.gitignore", ".env/\n");
     repo.write("home/.config/git/ignore", "");
-    repo.agrees("a rule for directories", &NOT_IGNORED);
+    repo.agrees("a rule for directories", NOT_IGNORED.as_ref());
 }
 
 #[test]
@@ -184,27 +184,33 @@ fn sec_30_the_users_rules_are_found_where_git_finds_them() {
     let repo = Repo::new();
     repo.write("home/.gitconfig", "[core]\nexcludesFile = ~/mine\n");
     repo.write("home/mine", ".env\n");
-    repo.agrees("core.excludesFile", &None);
+    repo.agrees("core.excludesFile", None);
     repo.write("home/.gitconfig", "[include]\npath = more\n");
     repo.write("home/more", "[core]\nexcludesFile = ~/mine\n");
-    repo.agrees("in an included file", &None);
+    repo.agrees("in an included file", None);
     let here = repo.path("").display().to_string();
     let condition = format!("[includeIf \"gitdir:{here}\"]\npath = more\n");
     repo.write("home/.gitconfig", &condition);
-    repo.agrees("in a file that is included for this repository", &None);
+    repo.agrees("in a file that is included for this repository", None);
     repo.write(
         "home/.gitconfig",
         "[includeIf \"gitdir:/elsewhere/\"]\npath = more\n",
     );
-    repo.agrees("in a file that is included for another repository", &NOT_IGNORED);
+    repo.agrees(
+        "in a file that is included for another repository",
+        NOT_IGNORED.as_ref(),
+    );
     repo.write("home/.gitconfig", "[includeIf \"onbranch:main\"]\npath = more\n");
-    repo.agrees("in a file that is included on this git branch", &None);
+    repo.agrees("in a file that is included on this git branch", None);
     repo.git(&["switch", "-q", "-c", "other"]);
-    repo.agrees("in a file that is included on another git branch", &NOT_IGNORED);
+    repo.agrees(
+        "in a file that is included on another git branch",
+        NOT_IGNORED.as_ref(),
+    );
     repo.write("home/.gitconfig", "");
     repo.git(&["config", "core.excludesFile", "rules"]);
     repo.write("repo/rules", ".env\n");
-    repo.agrees("relative to the worktree", &None);
+    repo.agrees("relative to the worktree", None);
 }
 
 #[test]
@@ -531,10 +537,10 @@ fn git_12_repositories_that_libgit2_cannot_open_are_asked_about_alike() {
             continue;
         }
         let repo = Repo::with(&[format]);
-        repo.agrees("no rule", &NOT_IGNORED);
+        repo.agrees("no rule", NOT_IGNORED.as_ref());
         repo.write("repo/.gitignore", ".env\n");
-        repo.agrees("a rule", &None);
+        repo.agrees("a rule", None);
         repo.git(&["add", "-f", ENV]);
-        repo.agrees("added", &TRACKED);
+        repo.agrees("added", TRACKED.as_ref());
     }
 }
