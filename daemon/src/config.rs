@@ -271,11 +271,23 @@ fn supervisor() -> Supervisor {
     }
 }
 
-/// What a program that we run has of our environment: where programs and the user's own settings are.
-pub(crate) fn program_env() -> impl Iterator<Item = (&'static str, OsString)> {
-    ["PATH", "HOME", "XDG_CONFIG_HOME"]
-        .into_iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?)))
+/// Environment of the daemon that git gets: where programs and the user's configuration are.
+///
+/// Variables that name a repository or carry settings (`GIT_DIR`, `GIT_CONFIG_COUNT`, …) are meant
+/// for another command.
+pub(crate) fn git_env() -> impl Iterator<Item = (&'static str, OsString)> {
+    [
+        "PATH",
+        "HOME",
+        "XDG_CONFIG_HOME",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_CONFIG_NOSYSTEM",
+        // Git trusts the repositories of this user too when it runs as root.
+        "SUDO_UID",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name, std::env::var_os(name)?)))
 }
 
 fn login_name() -> String {

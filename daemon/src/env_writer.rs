@@ -4,9 +4,10 @@
 use crate::board::{Problem, WorktreeView};
 use crate::credentials::{Minted, Target};
 use crate::failpoint;
-use crate::git;
+use crate::git::{self, Permit, SecretPlace};
 use daemon_core::config_file::Settings;
 use daemon_core::env_file::{self, BrokenBlock, Connection};
+use daemon_core::ids::WorktreeId;
 use secrecy::ExposeSecret;
 use std::fs;
 use std::io::{self, Write};
@@ -33,6 +34,17 @@ pub(crate) struct EnvFile {
     /// Git's directory of the worktree, where a new file is made before it takes its place: a new name in the worktree itself
     /// would make a `git worktree remove` fail that runs just then.
     pub(crate) admin_dir: PathBuf,
+    /// Git's directory of the repository.
+    pub(crate) common_dir: PathBuf,
+}
+
+/// What becomes of a file that holds nothing but the block, when that is taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emptied {
+    /// It stays, empty.
+    Stays,
+    /// It is deleted: git does not ignore it, and would list it as untracked.
+    Goes,
 }
 
 impl EnvFile {
@@ -45,7 +57,27 @@ impl EnvFile {
             relative: settings.env_file.as_ref()?.into(),
             prefix: settings.env_prefix.clone(),
             admin_dir: worktree.admin_dir.clone(),
+            common_dir: common_dir(worktree).to_owned(),
         })
+    }
+
+    /// Returns whether this is the file of a worktree.
+    pub(crate) fn is_of(&self, worktree: &WorktreeView, settings: &Settings) -> bool {
+        self.worktree_root == worktree.root
+            && settings.env_file.as_deref().map(Path::new) == Some(&self.relative)
+            && self.prefix == settings.env_prefix
+            && self.admin_dir == worktree.admin_dir
+    }
+
+    /// The question to git about it.
+    pub(crate) fn place(&self, is_local: bool) -> SecretPlace<'_> {
+        SecretPlace {
+            root: &self.worktree_root,
+            relative: &self.relative,
+            admin_dir: &self.admin_dir,
+            common_dir: &self.common_dir,
+            is_local,
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -53,14 +85,22 @@ impl EnvFile {
     }
 }
 
+/// The git directory of a worktree's repository: two levels above that of a linked worktree.
+fn common_dir(worktree: &WorktreeView) -> &Path {
+    let admin_dir = &worktree.admin_dir;
+    match worktree.id {
+        WorktreeId::Main => admin_dir,
+        WorktreeId::Linked(_) => admin_dir.ancestors().nth(2).unwrap_or(admin_dir),
+    }
+}
+
 /// Brings the block up to date. Blocking.
 ///
 /// # Errors
 /// Why the file is not written, and what a person can do; the worktree works without it.
-pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<(), Problem> {
+pub(crate) fn write(file: &EnvFile, _: &Permit, target: &Target, minted: &Minted) -> Result<(), Problem> {
     let path = file.path();
-    check_place(file, &path)?;
-    check_ignored(file, &path)?;
+    check_place(file)?;
     let ssl_root_cert = target
         .ssl_root_cert
         .as_deref()
@@ -81,26 +121,63 @@ pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<
     keep_block(&path, &file.admin_dir, &variables)
 }
 
-/// Takes the block out of the file; every other line stays. Blocking.
+/// Returns whether the file may hold a block of ours. Blocking.
+///
+/// # Errors
+/// Why that cannot be found out.
+pub(crate) fn may_hold_block(file: &EnvFile) -> Result<bool, Problem> {
+    let path = file.path();
+    if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+        return Ok(false);
+    }
+    check_place(file)?;
+    let text = read(&path).map_err(|error| cannot("read", &path, &error))?;
+    Ok(env_file::without_block(&text).as_ref() != Ok(&text))
+}
+
+/// Takes the block out of the file; every other line stays. Returns whether there was one. Blocking.
 ///
 /// # Errors
 /// Why it is still there.
-fn remove(file: &EnvFile) -> Result<(), Problem> {
+pub(crate) fn remove(file: &EnvFile, emptied: Emptied) -> Result<bool, Problem> {
+    if !may_hold_block(file)? {
+        return Ok(false);
+    }
     let path = file.path();
-    if fs::symlink_metadata(&path).is_err() {
+    rewrite(&path, &file.admin_dir, env_file::without_block)?;
+    if emptied == Emptied::Goes {
+        delete_empty(&path, &file.admin_dir)?;
+    }
+    Ok(true)
+}
+
+/// Deletes the file if nothing is in it. It is moved aside before it is read for the last time, so a line that is written at the
+/// same time is not lost.
+fn delete_empty(path: &Path, admin_dir: &Path) -> Result<(), Problem> {
+    let delete = || -> io::Result<String> {
+        if fs::symlink_metadata(path)?.len() > 0 {
+            return Ok(String::new());
+        }
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let aside = new_file(dir, admin_dir)?;
+        fs::rename(path, aside.path())?;
+        if !fs::symlink_metadata(aside.path())?.is_file() {
+            aside.persist_noclobber(path)?;
+            return Ok(String::new());
+        }
+        read(aside.path())
+    };
+    let written = delete().map_err(|error| cannot("delete", path, &error))?;
+    if written.is_empty() {
         return Ok(());
     }
-    check_place(file, &path)?;
-    let text = read(&path).map_err(|error| cannot("read", &path, &error))?;
-    if env_file::without_block(&text).as_ref() == Ok(&text) {
-        return Ok(());
-    }
-    rewrite(&path, &file.admin_dir, env_file::without_block)
+    rewrite(path, admin_dir, |text| Ok(format!("{written}{text}")))
 }
 
 /// Takes the block out of each of these files; what cannot be done is logged. Blocking.
 pub(crate) fn remove_all(files: &[EnvFile]) {
-    for problem in files.iter().filter_map(|file| remove(file).err()) {
+    let removed = files.iter().map(|file| remove(file, Emptied::Stays));
+    for problem in removed.filter_map(Result::err) {
         tracing::warn!(problem.message, "a block of ours stays in an `.env`");
     }
 }
@@ -163,8 +240,12 @@ fn refuse(path: &Path, what: &str, fix: &str) -> Result<(), Problem> {
     })
 }
 
-/// The file must be in the worktree, and a plain file or nothing.
-fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
+/// Checks that the file is in the worktree, and a plain file or nothing. Blocking.
+///
+/// # Errors
+/// What is in its place, and what to do about it.
+pub(crate) fn check_place(file: &EnvFile) -> Result<(), Problem> {
+    let path = &file.path();
     let refuse = |what, fix| refuse(path, what, fix);
     // The last look may have been before somebody else's directory came there.
     if !git::leads_back(&file.worktree_root, &file.admin_dir) {
@@ -190,22 +271,6 @@ fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
             refuse("it is too large", "set LAKEBASE_ENV_FILE to another")
         }
         _ => Ok(()),
-    }
-}
-
-/// Git must not be about to commit it.
-fn check_ignored(file: &EnvFile, path: &Path) -> Result<(), Problem> {
-    let refuse = |what, fix| refuse(path, what, fix);
-    match git::is_safely_ignored(&file.worktree_root, &file.relative) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let fix = format!(
-                "add `{}` to .gitignore, or set LAKEBASE_ENV_FILE=\"\"",
-                file.relative.display()
-            );
-            refuse("git does not ignore it, and it would hold a password", &fix)
-        }
-        Err(error) => refuse(&error, "run `git status` in the worktree and mend what it says"),
     }
 }
 
@@ -401,5 +466,86 @@ mod tests {
             keep_block(&path, dir.path(), &other).expect("written");
         }
         editor.join().expect("no line is lost");
+    }
+
+    /// The file of a worktree that leads back, with a block in it between a user's lines.
+    fn in_worktree(before: &str, after: &str) -> (tempfile::TempDir, EnvFile) {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let root = dir.path().canonicalize().expect("there");
+        let admin_dir = root.join(".git");
+        fs::create_dir(&admin_dir).expect("made");
+        let file = EnvFile {
+            worktree_root: root,
+            relative: ".env".into(),
+            prefix: String::new(),
+            common_dir: admin_dir.clone(),
+            admin_dir,
+        };
+        let block = env_file::with_block(before, &variables()).expect("no block");
+        fs::write(file.path(), block + after).expect("written");
+        (dir, file)
+    }
+
+    #[test]
+    fn sec_35_a_block_that_is_taken_out_leaves_every_line_of_the_user() {
+        for emptied in [Emptied::Stays, Emptied::Goes] {
+            let (_dir, file) = in_worktree("A=1\n", "B=2");
+            assert_eq!(remove(&file, emptied), Ok(true));
+            assert_eq!(fs::read_to_string(file.path()).expect("there"), "A=1\nB=2");
+            assert_eq!(remove(&file, emptied), Ok(false), "there is no block");
+            let (_dir, file) = in_worktree("\n", "");
+            assert_eq!(remove(&file, emptied), Ok(true));
+            assert_eq!(fs::read_to_string(file.path()).expect("there"), "\n");
+        }
+    }
+
+    #[test]
+    fn sec_35_a_file_that_held_only_the_block_goes_where_git_would_list_it() {
+        let (_dir, file) = in_worktree("", "");
+        assert_eq!(remove(&file, Emptied::Goes), Ok(true));
+        assert!(!file.path().exists());
+        assert_eq!(
+            names(&file.admin_dir),
+            Vec::<String>::new(),
+            "nothing is left aside"
+        );
+        let (_dir, file) = in_worktree("", "");
+        assert_eq!(remove(&file, Emptied::Stays), Ok(true));
+        assert_eq!(fs::read_to_string(file.path()).expect("there"), "");
+        fs::remove_file(file.path()).expect("removed");
+        std::os::unix::fs::symlink("elsewhere", file.path()).expect("linked");
+        assert_eq!(remove(&file, Emptied::Goes), Ok(false), "a link is not ours");
+        assert!(file.path().is_symlink());
+    }
+
+    /// A program that puts its file in place whenever there is none, while the block comes and goes.
+    #[test]
+    fn sec_35_a_line_that_is_written_while_an_empty_file_goes_is_not_lost() {
+        let (_dir, file) = in_worktree("", "");
+        let (path, new) = (file.path(), file.worktree_root.join("new"));
+        let program = std::thread::spawn(move || {
+            let within = |what: &str, is_so: &dyn Fn() -> bool| {
+                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+                while !is_so() {
+                    assert!(std::time::Instant::now() < deadline, "{what}");
+                }
+            };
+            for n in 0..100 {
+                let line = format!("LINE_{n}=1\n");
+                fs::write(&new, &line).expect("written");
+                within("it never goes", &|| fs::hard_link(&new, &path).is_ok());
+                let has_line = || fs::read_to_string(&path).is_ok_and(|text| text.contains(&line));
+                within("a line is lost", &has_line);
+                // Another file: this one is linked.
+                fs::remove_file(&new).expect("removed");
+                fs::write(&new, "").expect("written");
+                fs::rename(&new, &path).expect("renamed");
+            }
+        });
+        while !program.is_finished() {
+            keep_block(&file.path(), &file.admin_dir, &variables()).ok();
+            remove(&file, Emptied::Goes).ok();
+        }
+        program.join().expect("no line is lost");
     }
 }

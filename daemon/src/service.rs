@@ -35,6 +35,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a list waits for the first look at git after a start.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
+/// How long the first message to a hook waits for the check of the `.env`: a hook that hears nothing for 40 ms goes on.
+const CHECK_FIRST: Duration = Duration::from_millis(15);
+
 /// How long it waits for one that has just failed.
 const FAILING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -225,13 +228,15 @@ impl Control for Service {
     ) -> Result<Response<Self::CheckoutStream>, Status> {
         let path = self.lookup.resolve(&request.get_ref().cwd).await?;
         let repositories = self.repositories();
+        let mut check = self.check_env_file(&repositories, &path);
         let now = self.lookup.now(&repositories, &path).await?;
-        if matches!(now, Now::Ready(..)) {
+        let is_checked = tokio::time::timeout(CHECK_FIRST, check.done()).await.is_ok();
+        if matches!(now, Now::Ready(..)) && is_checked {
             let only = Ok(progress(&repositories, &now));
             return Ok(Response::new(Box::pin(tokio_stream::once(only))));
         }
         let (out, stream) = Outlet::new(self.about.unread);
-        self.streams.spawn(self.clone().follow_checkout(path, out));
+        self.streams.spawn(self.clone().follow_checkout(path, check, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 

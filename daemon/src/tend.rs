@@ -31,7 +31,7 @@ pub(crate) async fn tend(
     let mut is_waiting = false;
     let id = view.id.clone();
     let worktrees = view.worktrees.iter().map(|worktree| &**worktree);
-    memory.env.take_back(&memory.looking, worktrees, settings).await;
+    memory.env.take_back(&memory.looking, worktrees).await;
     let disk = memory.env.look(&memory.looking).await;
     for worktree in view
         .worktrees
@@ -48,7 +48,7 @@ pub(crate) async fn tend(
             }
         }
         if let Some(target) = &target_now
-            && let Err(problem) = credential(reconciler, settings, memory, worktree, target, disk).await
+            && let Err(problem) = credential(reconciler, memory, worktree, target, disk).await
         {
             problem_now = Some(problem);
         }
@@ -146,12 +146,7 @@ async fn target(
 
 /// Keeps the credentials fresh that were served before, while nothing else about their branches can be found out: whoever
 /// follows one must not be left with a password that has ended. One that cannot be had ends it; the others cannot either.
-pub(crate) async fn keep_fresh(
-    reconciler: &Reconciler,
-    settings: &Settings,
-    memory: &mut Memory,
-    view: &RepositoryView,
-) {
+pub(crate) async fn keep_fresh(reconciler: &Reconciler, memory: &mut Memory, view: &RepositoryView) {
     let disk = memory.env.look(&memory.looking).await;
     let ready = view
         .worktrees
@@ -159,7 +154,7 @@ pub(crate) async fn keep_fresh(
         .filter(|worktree| worktree.standing == Standing::Ready);
     for worktree in ready {
         if let Some(target) = &worktree.target
-            && let Err(problem) = credential(reconciler, settings, memory, worktree, target, disk).await
+            && let Err(problem) = credential(reconciler, memory, worktree, target, disk).await
         {
             tracing::debug!(problem.message, "cannot keep a credential fresh");
             return;
@@ -173,7 +168,6 @@ pub(crate) async fn keep_fresh(
 /// What hinders either.
 async fn credential(
     reconciler: &Reconciler,
-    settings: &Settings,
     memory: &mut Memory,
     worktree: &WorktreeView,
     target: &Arc<Target>,
@@ -186,5 +180,6 @@ async fn credential(
         return Ok(());
     }
     let Memory { env, looking, .. } = memory;
-    env.keep(looking, worktree, settings, (target, &minted)).await
+    let guard = &reconciler.env_guard;
+    env.keep(guard, looking, &worktree.id, (target, &minted)).await
 }

@@ -51,7 +51,7 @@ fn git_check(version: Result<String, String>) -> v1::Check {
         Ok(version) => version,
         Err(error) => return failure(AREA, "git", error, "install git"),
     };
-    match parse(&version) {
+    match git::parse_version(&version) {
         Some(found) if found < GIT => warning(
             AREA,
             "git",
@@ -60,12 +60,6 @@ fn git_check(version: Result<String, String>) -> v1::Check {
         ),
         Some(_) | None => ok(AREA, "git", version),
     }
-}
-
-/// Major and minor number of `git version 2.39.5 (Apple Git-154)`.
-fn parse(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split(' ').nth(2)?.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// How much room there is where we keep things. Blocking.
