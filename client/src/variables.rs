@@ -21,7 +21,7 @@ pub(crate) struct Variables {
     pub(crate) unset: Vec<&'static str>,
 }
 
-/// Returns the variables of a credential. `node_ca` is the value that NODE_EXTRA_CA_CERTS has in this process: drivers for
+/// Returns the variables of a credential. `node_ca` is the value that `NODE_EXTRA_CA_CERTS` has in this process: drivers for
 /// Node.js that take no certificate authority from the URL take that one, so it is set unless the user has set another.
 pub(crate) fn of(credential: &Credential, node_ca: Option<&OsStr>) -> Variables {
     let connection = Connection {
@@ -44,7 +44,7 @@ pub(crate) fn of(credential: &Credential, node_ca: Option<&OsStr>) -> Variables 
     Variables { set, unset }
 }
 
-/// Returns the value of NODE_EXTRA_CA_CERTS in this process.
+/// Returns the value of `NODE_EXTRA_CA_CERTS` in this process.
 pub(crate) fn node_ca() -> Option<OsString> {
     std::env::var_os(NODE_CA)
 }

@@ -36,7 +36,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
 /// How long the first message to a hook waits for the check of the `.env`: a hook that hears nothing for 40 ms goes on.
-const CHECK_FIRST: Duration = Duration::from_millis(15);
+const CHECK_FIRST: Duration = Duration::from_millis(20);
 
 /// How long it waits for one that has just failed.
 const FAILING_PATIENCE: Duration = Duration::from_secs(2);

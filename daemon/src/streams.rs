@@ -5,6 +5,7 @@ use crate::convert;
 use crate::credentials::{Freshness, Minted, Target};
 use crate::lookup::{Now, is_hopeless, not_ready};
 use crate::outlet::Outlet;
+use crate::patient::Budget;
 use crate::reconcile::env_guard::Checked;
 use crate::service::{PATIENCE, Service, ledger_failed};
 use daemon_core::ids::{RepositoryId, Slot};
@@ -145,7 +146,9 @@ impl Service {
         );
         let since = std::time::Instant::now();
         EnvCheck(Some(tokio::spawn(async move {
-            if desk.run(move || guard.check(&guarded, since)).await == Ok(Checked::Changed) {
+            let budget = Budget::Repository(id.clone());
+            let check = move || guard.check(&guarded, since);
+            if desk.run(budget, check).await == Ok(Checked::Changed) {
                 controller.hint(id);
             }
         })))

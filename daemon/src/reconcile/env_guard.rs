@@ -35,6 +35,8 @@ pub(crate) struct Guarded {
 struct State {
     /// What git said; `None` until it is asked.
     answer: Option<Answer>,
+    /// When git was last asked, or its answer last found to be certain.
+    asked_at: Option<Instant>,
     /// The last validation found nothing that could change the answer.
     is_current: bool,
     /// The file may hold a block of ours; a file whose block was seen to go holds none.
@@ -72,6 +74,7 @@ impl Guarded {
             is_local,
             state: Mutex::new(State {
                 answer: None,
+                asked_at: None,
                 is_current: false,
                 // By the daemon of before.
                 may_hold_block: true,
@@ -131,6 +134,13 @@ impl State {
         self.answer
             .as_ref()
             .is_some_and(|answer| answer.permit().is_err())
+    }
+
+    /// Returns the answer, if git was asked after `since`: of many calls that wait at the same time
+    /// one asks for all.
+    fn answer_since(&self, since: Instant) -> Option<&Answer> {
+        let is_later = self.asked_at.is_some_and(|at| at >= since);
+        self.answer.as_ref().filter(|_| is_later)
     }
 
     fn problem(&self, file: &EnvFile, exposure: &Exposure) -> Problem {
@@ -274,10 +284,14 @@ impl EnvGuard {
     }
 
     fn ask(&self, guarded: &Guarded, state: &mut State, since: Instant) -> Result<Permit, Exposure> {
+        if let Some(answer) = state.answer_since(since) {
+            return answer.permit();
+        }
         let place = guarded.file.place(guarded.is_local);
+        let asked_at = Instant::now();
         let answer = self.rules.answer(place, state.answer.take(), since);
         let permit = answer.permit();
-        (state.answer, state.is_current) = (Some(answer), true);
+        (state.answer, state.asked_at, state.is_current) = (Some(answer), Some(asked_at), true);
         permit
     }
 

@@ -4,7 +4,7 @@
 
 use super::{Checked, EnvGuard, Key};
 use crate::controller::Handle;
-use crate::patient::{Desk, Hangs};
+use crate::patient::{Budget, Desk, Hangs};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -72,7 +72,8 @@ fn start(guard: &Arc<EnvGuard>, running: &mut Running, desk: &Desk, key: Key, no
         return guard.want(&key.0, [key.1], now + AGAIN_IN);
     }
     let (guard, desk) = (guard.clone(), desk.clone());
-    let check = async move { desk.run(move || guard.check(&guarded, now)).await };
+    let budget = Budget::Repository(key.0.clone());
+    let check = async move { desk.run(budget, move || guard.check(&guarded, now)).await };
     let task = running.checks.spawn(check).id();
     running.keys.insert(task, key);
 }
