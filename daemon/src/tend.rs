@@ -14,11 +14,20 @@ use daemon_core::ids::BranchUid;
 use daemon_core::plan::Standing;
 use lakebase_api::Error;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
-/// The sslmode that goes with every credential: the service takes nothing less, and with a certificate authority at hand
-/// libpq checks the server by it.
-const SSLMODE: &str = "require";
+/// Returns the sslmode that goes with a credential. Where the certificate authority is known, clients check the server's
+/// certificate and its name: while the daemon is down, another user's program may listen at the endpoint's address. A workspace's
+/// certificate is signed by a public authority, which libpq trusts only with `sslrootcert=system`
+/// (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
+fn sslmode(ca_file: Option<&Path>) -> &'static str {
+    if ca_file.is_some() {
+        "verify-full"
+    } else {
+        "require"
+    }
+}
 
 /// Goes through the ready worktrees. Returns true when an endpoint is still to come.
 pub(crate) async fn tend(
@@ -137,7 +146,7 @@ async fn target(
         port: endpoint.port,
         database: settings.database.clone(),
         user: provider.user_name.clone(),
-        sslmode: SSLMODE,
+        sslmode: sslmode(provider.ca_file.as_deref()),
         ssl_root_cert: provider.ca_file.clone(),
     });
     memory.targets.insert(uid, target.clone());

@@ -2,6 +2,7 @@
 //! so a credential for a sleeping compute costs nothing.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -27,8 +28,20 @@ pub(crate) struct DatabaseClaims {
     pub(crate) endpoint: String,
     /// The branch behind it then; a new branch of the same name is another one.
     pub(crate) branch_uid: String,
+    /// Address of the endpoint, unless it shares one. After the endpoint has moved, another program may have the address, and
+    /// has perhaps been sent this password.
+    pub(crate) address: Option<Ipv4Addr>,
     #[serde(flatten)]
     stamp: Stamp,
+}
+
+/// What a password opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opens<'a> {
+    pub(crate) endpoint: &'a EndpointName,
+    pub(crate) branch_uid: &'a str,
+    /// Address of the endpoint, unless it shares one.
+    pub(crate) address: Option<Ipv4Addr>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,14 +94,14 @@ impl Signer {
     pub(crate) fn database_token(
         &self,
         user: &str,
-        endpoint: &EndpointName,
-        branch_uid: &str,
+        opens: Opens<'_>,
         validity: Validity,
     ) -> Result<SecretString, jsonwebtoken::errors::Error> {
         self.encode(&DatabaseClaims {
             sub: user.to_owned(),
-            endpoint: endpoint.to_string(),
-            branch_uid: branch_uid.to_owned(),
+            endpoint: opens.endpoint.to_string(),
+            branch_uid: opens.branch_uid.to_owned(),
+            address: opens.address,
             stamp: Stamp::new(FOR_POSTGRES, validity),
         })
     }
@@ -183,10 +196,18 @@ mod tests {
         }
     }
 
+    fn opens(endpoint: &EndpointName) -> Opens<'_> {
+        Opens {
+            endpoint,
+            branch_uid: "br-1",
+            address: Some(Ipv4Addr::new(127, 64, 0, 1)),
+        }
+    }
+
     fn password(signer: &Signer) -> SecretString {
         let endpoint = "projects/shop/branches/dev/endpoints/primary".parse().unwrap();
         signer
-            .database_token("jane@localhost", &endpoint, "br-1", hour())
+            .database_token("jane@localhost", opens(&endpoint), hour())
             .unwrap()
     }
 
@@ -198,6 +219,7 @@ mod tests {
         let claims = signer.read_database_token(token, NOW).unwrap();
         assert_eq!((&*claims.sub, &*claims.branch_uid), ("jane@localhost", "br-1"));
         assert_eq!(claims.endpoint, "projects/shop/branches/dev/endpoints/primary");
+        assert_eq!(claims.address, Some(Ipv4Addr::new(127, 64, 0, 1)));
         let second = Duration::from_secs(1);
         assert!(signer.read_database_token(token, NOW + HOUR - second).is_some());
         assert!(signer.read_database_token(token, NOW + HOUR).is_none());

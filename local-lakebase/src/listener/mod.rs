@@ -18,7 +18,7 @@ mod wrong;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -115,6 +115,8 @@ struct Porch {
     house: Listeners,
     tls: TlsAcceptor,
     only: Option<EndpointName>,
+    /// The address of that door.
+    address: Option<Ipv4Addr>,
     seats: Arc<Seats>,
     wrong: Wrong,
 }
@@ -194,7 +196,7 @@ impl Listeners {
         if self.0.needs.own_addresses
             && let Some((address, listener)) = address::own(before).await
         {
-            let porch = self.porch(address.into(), Some(door.endpoint.clone()))?;
+            let porch = self.porch(address, Some(door.endpoint.clone()))?;
             let (closing, closed) = (door.closing.clone(), door.closed.clone());
             self.0.tasks.spawn(async move {
                 accept(listener, porch, closing).await;
@@ -210,16 +212,17 @@ impl Listeners {
     async fn bind_shared(&self) -> Result<u16, OpenErrorKind> {
         let listener = address::shared(self.0.needs.shared_port).await?;
         let port = listener.local_addr()?.port();
-        let porch = self.porch(Ipv4Addr::LOCALHOST.into(), None)?;
+        let porch = self.porch(Ipv4Addr::LOCALHOST, None)?;
         self.0.tasks.spawn(accept(listener, porch, self.0.stop.clone()));
         Ok(port)
     }
 
-    fn porch(&self, address: IpAddr, only: Option<EndpointName>) -> Result<Porch, TlsError> {
-        let tls = TlsAcceptor::from(self.0.needs.authority.server(address)?);
+    fn porch(&self, address: Ipv4Addr, only: Option<EndpointName>) -> Result<Porch, TlsError> {
+        let tls = TlsAcceptor::from(self.0.needs.authority.server(address.into())?);
         Ok(Porch {
             house: self.clone(),
             tls,
+            address: only.is_some().then_some(address),
             only,
             seats: Arc::default(),
             wrong: Wrong::default(),
@@ -276,7 +279,8 @@ impl Porch {
         let claims = needs.signer.read_database_token(password, needs.clock.now())?;
         let door = self.house.door(&claims.endpoint.parse().ok()?)?;
         let here = self.only.as_ref().is_none_or(|only| *only == door.endpoint);
-        (here && claims.branch_uid == door.branch.uid && claims.sub == user).then_some(door)
+        (here && claims.address == self.address && claims.branch_uid == door.branch.uid && claims.sub == user)
+            .then_some(door)
     }
 }
 

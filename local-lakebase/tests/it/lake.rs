@@ -187,7 +187,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl 
     }
 }
 
-fn config(dir: &TempDir, limits: &Limits) -> Config {
+pub(crate) fn config(dir: &TempDir, limits: &Limits) -> Config {
     Config {
         data_dir: dir.path().join("local"),
         api_addr: ([127, 0, 0, 1], 0).into(),
