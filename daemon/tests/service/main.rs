@@ -9,6 +9,7 @@ mod clocks;
 mod doctor;
 mod env_files;
 mod fail_points;
+mod hostile;
 mod ignored;
 mod limits;
 mod proxy;

@@ -208,8 +208,12 @@ impl World {
     }
 
     pub(crate) async fn reconcile(&self) {
+        self.reconcile_at(&self.main()).await;
+    }
+
+    pub(crate) async fn reconcile_at(&self, dir: &Path) {
         let request = v1::ReconcileRequest {
-            path: bytes(&self.main()),
+            path: bytes(dir),
             wait: true,
         };
         self.client().await.reconcile(request).await.expect("reconciled");
