@@ -113,8 +113,7 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
             .run_until_cancelled_owned(forward(hinted, controller.clone())),
     );
     // Early, so that `status` can tell what Local Lakebase lacks before somebody needs it.
-    let warming = service.services.clone();
-    tasks.spawn(async move { warming.warm_up().await });
+    tasks.spawn(service.services.clone().warm_up(stop.clone()));
     let rows = ledger.repositories().await?;
     let views = rows
         .iter()

@@ -116,21 +116,19 @@ async fn rows(db: &mut SqliteConnection) -> Result<Found, sqlx::Error> {
     }
     // Before descriptors there was no generation.
     let has_generation = tables.iter().any(|table| table == "removal");
-    let sql = match has_generation {
-        true => "SELECT project, uid, name, phase, generation FROM branch",
-        false => "SELECT project, uid, name, phase, 0 FROM branch",
+    let sql = if has_generation {
+        "SELECT project, uid, name, phase, generation FROM branch"
+    } else {
+        "SELECT project, uid, name, phase, 0 FROM branch"
     };
     let branches: Vec<(String, String, String, Phase, i64)> = sqlx::query_as(sql).fetch_all(&mut *db).await?;
-    let removals: Vec<(String, String)> = match has_generation {
-        true => {
-            sqlx::query_as("SELECT project, uid FROM removal")
-                .fetch_all(&mut *db)
-                .await?
-        }
-        false => vec![],
-    };
-    let row = |(project, uid, name, phase, generation)| {
-        let key = key(project, uid)?;
+    let mut removals: Vec<(String, String)> = vec![];
+    if has_generation {
+        let sql = "SELECT project, uid FROM removal";
+        removals = sqlx::query_as(sql).fetch_all(&mut *db).await?;
+    }
+    let row = |(project, uid, name, phase, generation): (String, String, _, _, _)| {
+        let key = key(&project, uid)?;
         Some(Row {
             key,
             name,
@@ -138,16 +136,14 @@ async fn rows(db: &mut SqliteConnection) -> Result<Found, sqlx::Error> {
             generation,
         })
     };
+    let generation = setting(db, GENERATION).await?;
     Ok(Found::Readable(Rows {
         id: setting(db, CATALOG_ID).await?,
-        generation: setting(db, GENERATION)
-            .await?
-            .and_then(|text| text.parse().ok())
-            .unwrap_or_default(),
+        generation: generation.and_then(|text| text.parse().ok()).unwrap_or_default(),
         branches: branches.into_iter().filter_map(row).collect(),
         removals: removals
             .into_iter()
-            .filter_map(|(project, uid)| key(project, uid))
+            .filter_map(|(project, uid)| key(&project, uid))
             .collect(),
     }))
 }
@@ -157,7 +153,7 @@ async fn setting(db: &mut SqliteConnection, key: &str) -> Result<Option<String>,
     sqlx::query_scalar(sql).bind(key).fetch_optional(db).await
 }
 
-fn key(project: String, uid: String) -> Option<BranchKey> {
+fn key(project: &str, uid: String) -> Option<BranchKey> {
     let project: ProjectName = project.parse().ok()?;
     let project = project.id().to_owned();
     Some(BranchKey { project, uid })

@@ -350,9 +350,9 @@ async fn ll_06_what_was_half_made_or_half_removed_is_removed_and_nothing_else() 
     let data = scratch.dir.path().join("data");
     let id = uuid::Uuid::new_v4();
     let made = |names: &[&str]| {
-        names
-            .iter()
-            .for_each(|name| fs::create_dir_all(data.join(name)).expect("made"))
+        for name in names {
+            fs::create_dir_all(data.join(name)).expect("made");
+        }
     };
     let half = format!("projects/shop/br-half.{}.tmp", id.simple());
     let template = format!("template-15-0a1b2c3d.{}.tmp", id.simple());

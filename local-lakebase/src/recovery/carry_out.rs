@@ -291,13 +291,12 @@ async fn lock(root: &Path) -> Result<File, RecoverError> {
 fn in_lost(root: &Path) -> io::Result<Vec<Seen>> {
     let seen = |lost: lost::Lost| {
         let content = descriptor_file::read(&lost.path);
-        let (key, described) = match lost.key {
-            Some(key) => (key.clone(), Described::parse(&content, &key)),
-            None => {
-                let described = Described::parse_any(&content);
-                (described.here()?.contents.key(), described)
-            }
+        let described = match &lost.key {
+            Some(key) => Described::parse(&content, key),
+            None => Described::parse_any(&content),
         };
+        let of_descriptor = || Some(described.here()?.contents.key());
+        let key = lost.key.clone().or_else(of_descriptor)?;
         let (has_data, path) = (has_data(&lost.path), lost.path);
         Some(Seen {
             key,

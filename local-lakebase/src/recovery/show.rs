@@ -1,10 +1,12 @@
 //! A plan as the user sees it, and as `--json` prints it: fields may be added, never renamed or removed.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::carry_out::Done;
 use super::plan::{Branch, Evidence, Origin, Plan};
 use crate::catalog::Found;
 use crate::engine::BranchKey;
@@ -40,6 +42,24 @@ pub struct RecoveryPlan {
     pub foreign_branches: usize,
     /// What lies between the data directories and is left alone.
     pub left_alone: Vec<PathBuf>,
+}
+
+/// A plan, and what was done.
+#[derive(Serialize)]
+struct Answer<'a> {
+    plan: &'a RecoveryPlan,
+    /// `null` when nothing was done.
+    done: Option<&'a Done>,
+}
+
+impl RecoveryPlan {
+    /// Returns the plan, and what was done, as JSON.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8.
+    pub fn to_json(&self, done: Option<&Done>) -> io::Result<String> {
+        Ok(serde_json::to_string_pretty(&Answer { plan: self, done })?)
+    }
 }
 
 /// A catalog as it was found.

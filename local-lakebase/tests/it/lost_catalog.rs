@@ -320,7 +320,9 @@ async fn ll_12_an_installation_from_before_descriptors_gets_them_at_the_next_sta
     execute(&dir, &downgrade).await;
     let descriptor = |pgdata: &PathBuf| pgdata.with_file_name("branch.json");
     let descriptors: Vec<_> = inventory(&dir).values().map(descriptor).collect();
-    descriptors.iter().for_each(|file| fs::remove_file(file).unwrap());
+    for file in &descriptors {
+        fs::remove_file(file).unwrap();
+    }
     let older = fs::read(dir.join("catalog.db")).unwrap();
     let lake = stopped.start().await;
     same(&seen(&lake).await, &before);

@@ -90,6 +90,12 @@ async fn killed_after(recovery: Recovery, step: Step) {
     }
 }
 
+fn remove_catalog(root: &Path) {
+    for file in files(root) {
+        drop(fs::remove_file(file));
+    }
+}
+
 async fn verdict(root: &Path) -> Result<(), Refusal> {
     let catalog = catalog::inspect(root).await;
     let dirs = directories(root).await.unwrap().branches;
@@ -127,7 +133,7 @@ async fn ll_05_a_recovery_that_is_killed_at_any_step_is_finished_by_the_next_one
             let root = dir.path().canonicalize().unwrap();
             killed(&root).await;
             if is_lost {
-                files(&root).iter().for_each(|file| drop(fs::remove_file(file)));
+                remove_catalog(&root);
                 assert!(verdict(&root).await.is_err());
             }
             let recovery = Recovery::examine_at(&root, now()).await.unwrap();
@@ -202,7 +208,7 @@ async fn ll_08_a_directory_is_taken_back_from_lost_into_a_project_that_is_gone()
     fs::rename(root.join("projects/shop/br-dev"), &lost).unwrap();
     fs::rename(root.join("projects/shop"), root.join("lost/mine")).unwrap();
     fs::create_dir_all(root.join("projects")).unwrap();
-    files(&root).iter().for_each(|file| drop(fs::remove_file(file)));
+    remove_catalog(&root);
     carry_out(&root).await;
     let names: Vec<_> = recovered(&root).await.into_iter().map(|(uid, ..)| uid).collect();
     assert_eq!(names, ["br-dev"]);
