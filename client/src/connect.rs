@@ -7,8 +7,8 @@ use lakebase_proto::v1::{
     Check, CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest,
     DiagnoseRequest, Event, ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest,
     KeepBranchRequest, ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest,
-    ListWorktreesResponse, ReconcileRequest, RegisterRepositoryRequest, Repository, ResetBranchRequest,
-    ShutdownRequest, UnregisterRepositoryRequest, WatchEventsRequest, Worktree,
+    ListWorktreesResponse, LocalState, ReconcileRequest, RegisterRepositoryRequest, Repository,
+    ResetBranchRequest, ShutdownRequest, UnregisterRepositoryRequest, WatchEventsRequest, Worktree,
 };
 use lakebase_proto::{Client, ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
 use std::cmp::Ordering;
@@ -56,6 +56,25 @@ impl Session {
         let call = client.get_daemon_info(GetDaemonInfoRequest {});
         let info = within(patience, "cannot speak to lakebased", call).await?;
         Ok(Self { client, info })
+    }
+
+    /// Reads once more what the daemon says of itself.
+    pub(crate) async fn refresh(&mut self) -> Result<(), Failure> {
+        let call = self.client.get_daemon_info(GetDaemonInfoRequest {});
+        self.info = within(PROMPT, "cannot speak to lakebased", call).await?;
+        Ok(())
+    }
+
+    /// Fails when Local Lakebase serves nothing until the user has acted.
+    pub(crate) fn check_local(&self) -> Result<(), Failure> {
+        if self.info.local_state() != LocalState::Refused {
+            return Ok(());
+        }
+        let failure = Failure::new(Exit::Failed, "Local Lakebase serves nothing");
+        Err(match self.info.problems.first() {
+            Some(problem) => failure.cause(&problem.message).hint(&problem.fix),
+            None => failure,
+        })
     }
 
     /// The worktrees of the repository that holds the path, or of all.

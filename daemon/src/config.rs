@@ -97,12 +97,29 @@ pub enum Local {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
         listen: SocketAddr,
     },
+    /// Restore branches from their data when the catalog is lost, broken or of another time
+    ///
+    /// Shows what can be restored and what is lost, and asks before it changes anything. No data directory is removed: what
+    /// cannot be restored is moved to `lost` in the data directory, and the old catalog is kept. Also takes back what is in
+    /// `lost`. A branch whose expiration has passed meanwhile lives for another day.
+    Recover(RecoverArgs),
     /// Give Local Lakebase a disk on which branches share their blocks
     ///
     /// For ext4 and other file systems that cannot: makes a file with an XFS file system in it and mounts it at the data
     /// directory, with what is there already. A branch then takes a tenth of a second and hardly any room, whatever its size.
     /// Needs root once, and asks for it with sudo.
     SetupStore(StoreArgs),
+}
+
+/// How `recover` goes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RecoverArgs {
+    /// Carry the plan out without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Print the plan, and what was done, as JSON; never asks
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How the disk of `setup-store` is made.

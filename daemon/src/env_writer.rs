@@ -6,9 +6,10 @@ use crate::credentials::{Minted, Target};
 use crate::failpoint;
 use crate::git::{self, Permit, SecretPlace};
 use daemon_core::config_file::Settings;
-use daemon_core::env_file::{self, BrokenBlock, Connection};
+use daemon_core::env_file::{self, BrokenBlock, Connection, Leftover};
 use daemon_core::ids::WorktreeId;
 use secrecy::ExposeSecret;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -194,7 +195,7 @@ fn rewrite(
     change: impl Fn(&str) -> Result<String, BrokenBlock>,
 ) -> Result<(), Problem> {
     for dir in [path.parent(), Some(admin_dir)].into_iter().flatten() {
-        sweep(dir);
+        sweep(dir, path);
     }
     let mut before = read(path).map_err(|error| cannot("read", path, &error))?;
     let mut in_place = before.clone();
@@ -222,13 +223,49 @@ fn rewrite(
     })
 }
 
-/// Takes away what a daemon that was killed in the middle of a write left behind; it may hold a password.
-fn sweep(dir: &Path) {
+/// Removes what a daemon that was killed in the middle of a write left behind; it may hold a password. A leftover with lines
+/// that the file does not have is what another program wrote at the same time: it stays, without our block.
+fn sweep(dir: &Path, path: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let is_left = entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes());
-        if is_left && entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            drop(fs::remove_file(entry.path()));
+        if is_temporary(&entry.file_name()) {
+            let left = entry.path();
+            match read_leftover(&left)
+                .zip(read(path).ok())
+                .map(|(text, file)| (env_file::leftover(&text, &file), text))
+            {
+                Some((Leftover::Redundant, _)) => drop(fs::remove_file(&left)),
+                Some((Leftover::Unique(rest), text)) if rest != text => strip(&left, &rest),
+                Some((Leftover::Unique(_), _)) | None => {}
+            }
         }
+    }
+}
+
+/// Whether a name is exactly what `new_file` makes: the prefix, and the six characters of `tempfile`.
+fn is_temporary(name: &OsStr) -> bool {
+    let random = name.as_bytes().strip_prefix(TEMPORARY.as_bytes());
+    random.is_some_and(|random| random.len() == 6 && random.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// Reads a leftover; none if it is not a plain file of ours.
+fn read_leftover(left: &Path) -> Option<String> {
+    let meta = fs::symlink_metadata(left).ok()?;
+    let is_ours = meta.is_file() && meta.uid() == rustix::process::geteuid().as_raw();
+    (is_ours && meta.len() <= MAX_ENV_FILE)
+        .then(|| fs::read_to_string(left).ok())
+        .flatten()
+}
+
+/// Writes a leftover without our block.
+fn strip(left: &Path, rest: &str) {
+    tracing::warn!(file = %left.display(), "an unfinished write left lines that `.env` does not have; they stay there");
+    let written =
+        tempfile::NamedTempFile::new_in(left.parent().unwrap_or(Path::new("."))).and_then(|mut file| {
+            file.write_all(rest.as_bytes())?;
+            Ok(file.persist(left)?)
+        });
+    if let Err(error) = written {
+        tracing::warn!(%error, file = %left.display(), "cannot take our block out of it");
     }
 }
 
@@ -402,13 +439,36 @@ mod tests {
     #[test]
     fn fs_15_what_a_killed_write_left_is_taken_away() {
         let (dir, path) = env();
-        fs::write(dir.path().join(".env.lakebase-x1y2z3"), "PGPASSWORD=old").expect("written");
-        fs::create_dir(dir.path().join(".env.lakebase-dir")).expect("made");
+        let old = |text: &str| env_file::with_block(text, &variables()).expect("no block");
+        fs::write(dir.path().join(".env.lakebase-x1y2z3"), old("A=1\n")).expect("written");
+        fs::write(dir.path().join(".env.lakebase-x1y2z4"), old("THEIRS=1\n")).expect("written");
+        // Not of our making, whatever is in them.
+        let others = [
+            ".env.lakebase-my-copy",
+            ".env.lakebase-x1y2z",
+            ".env.lakebase-x1-2z3",
+            ".env.lakebase-",
+        ];
+        for name in others {
+            fs::write(dir.path().join(name), "A=1\n").expect("written");
+        }
+        fs::create_dir(dir.path().join(".env.lakebase-dirdir")).expect("made");
+        std::os::unix::fs::symlink(&path, dir.path().join(".env.lakebase-linked")).expect("linked");
         fs::write(&path, "A=1\n").expect("written");
         keep_block(&path, path.parent().expect("it has one"), &variables()).expect("written");
         let mut names = names(dir.path());
         names.sort();
-        assert_eq!(names, [".env", ".env.lakebase-dir"]);
+        let mut expected = vec![
+            ".env",
+            ".env.lakebase-dirdir",
+            ".env.lakebase-linked",
+            ".env.lakebase-x1y2z4",
+        ];
+        expected.extend(others);
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        let kept = fs::read_to_string(dir.path().join(".env.lakebase-x1y2z4")).expect("readable");
+        assert_eq!(kept, "THEIRS=1\n", "what others wrote stays, and no password");
         assert!(fs::read_to_string(&path).expect("readable").starts_with("A=1\n"));
     }
 

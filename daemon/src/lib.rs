@@ -125,8 +125,7 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
     );
     tasks.spawn(guarding);
     // Early, so that `status` can tell what Local Lakebase lacks before somebody needs it.
-    let warming = service.services.clone();
-    tasks.spawn(async move { warming.warm_up().await });
+    tasks.spawn(service.services.clone().warm_up(stop.clone()));
     let rows = ledger.repositories().await?;
     let views = rows
         .iter()

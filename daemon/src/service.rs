@@ -428,8 +428,10 @@ impl Control for Service {
                 .services
                 .local_problem()
                 .iter()
+                .chain(&self.services.local_data_problems())
                 .map(convert::problem)
                 .collect(),
+            local_state: convert::local_state(self.services.local_state()).into(),
         }))
     }
 

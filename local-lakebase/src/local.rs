@@ -8,21 +8,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lakebase_api::BranchName;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{self, CATALOG, Catalog, CatalogError, Found};
 use crate::clock::Clock;
 use crate::control::{self, Control};
-use crate::engine::{Engine, EngineConfig, EngineError};
+use crate::engine::{Engine, EngineConfig, EngineError, Known};
+use crate::error::ApiError;
 use crate::identity::Identity;
 use crate::listener::tls::{Authority, TlsError};
 use crate::listener::{Listeners, Needs};
 use crate::model::Limits;
 use crate::model::record::Phase;
+use crate::recovery::{self, Directories, Refusal, Seen};
+use crate::storage::LOST;
+use crate::storage::mount::{self, NotMounted};
 use crate::token::Signer;
 use crate::{api, private_file, server};
 
@@ -75,6 +80,22 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The disk of the directory is not mounted.
+    #[error("cannot serve `{}`: its disk is not mounted", .dir.display())]
+    NotMounted {
+        /// The data directory.
+        dir: PathBuf,
+        /// How this is known.
+        why: NotMounted,
+    },
+    /// The catalog and the data directories do not fit together. Nothing was started, moved or removed.
+    #[error("cannot serve `{}`: {refusal}", .dir.display())]
+    Refused {
+        /// The data directory.
+        dir: PathBuf,
+        /// What does not fit.
+        refusal: Refusal,
+    },
     /// The API's address cannot be had.
     #[error("cannot listen on {addr}")]
     Listen {
@@ -92,6 +113,26 @@ pub enum StartError {
     /// PostgreSQL or the disk refuses.
     #[error("cannot put the branches in order")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl StartError {
+    /// Returns what the user must do before the next start can succeed; none if another start may succeed as it is.
+    pub fn required_action(&self) -> Option<String> {
+        match self {
+            Self::NotMounted { dir, why } => Some(why.fix(dir)),
+            Self::Refused { dir, refusal } => Some(refusal.fix(dir)),
+            _ => None,
+        }
+    }
+}
+
+/// Something about the data that the user has to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalProblem {
+    /// What is wrong.
+    pub message: String,
+    /// What the user can do about it.
+    pub fix: String,
 }
 
 /// A running Local Lakebase.
@@ -120,12 +161,15 @@ impl LocalLakebase {
             source,
         };
         let lock = prepare(dir)?;
+        let Directories { branches, .. } = check(dir).await?;
         let identity = Identity::load(dir, config.user_name.clone()).map_err(in_dir)?;
         let signer = Signer::load(dir).map_err(in_dir)?;
         let authority = Authority::load(dir)?;
         let ca_file = authority.file().to_owned();
-        let catalog = Catalog::open(&dir.join("catalog.db")).await?;
-        let engine = engine(&config, &catalog).await?;
+        let key_id = signer.key_id().map_err(|error| in_dir(io::Error::other(error)))?;
+        let catalog = Catalog::open(&dir.join(CATALOG), &key_id).await?;
+        let engine = engine(&config, &catalog, &clock).await?;
+        renew_descriptors(&catalog, &key_id, branches).await?;
         let shared_port = catalog.setting(control::SHARED_PORT).await?;
         let listeners = Listeners::new(Needs {
             engine: engine.clone(),
@@ -166,8 +210,9 @@ impl LocalLakebase {
 
     /// Opens the doors of all branches and tells tools where the API is.
     async fn bring_back(&self) -> Result<(), StartError> {
-        let opened = self.control.open_all().await;
-        opened.map_err(|error| StartError::Engine(error.message.into()))?;
+        let failed = |error: ApiError| StartError::Engine(error.message.into());
+        self.control.open_all().await.map_err(failed)?;
+        self.control.check_health().await.map_err(failed)?;
         write_profiles(&self.config_file, &self.control).map_err(|source| StartError::Directory {
             dir: self.data_dir.clone(),
             source,
@@ -212,6 +257,14 @@ impl LocalLakebase {
     /// Returns the file with the certificate that signs those of the endpoints.
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
+    }
+
+    /// Returns what is wrong with the data, as of some seconds ago.
+    pub fn problems(&self) -> Vec<LocalProblem> {
+        let health = self.control.health();
+        let mut problems: Vec<_> = health.without_data.iter().map(without_data).collect();
+        problems.extend((health.lost > 0).then(|| lost(health.lost, &self.data_dir.join(LOST))));
+        problems
     }
 
     /// Returns the version of PostgreSQL behind it all.
@@ -266,8 +319,35 @@ fn prepare(dir: &Path) -> Result<File, StartError> {
     }
 }
 
+/// Refuses what must not be served, before anything is made, opened or moved there.
+async fn check(dir: &Path) -> Result<Directories, StartError> {
+    if let Some(why) = mount::missing(dir) {
+        let dir = dir.to_owned();
+        return Err(StartError::NotMounted { dir, why });
+    }
+    let catalog = catalog::inspect(dir).await;
+    let found = recovery::directories(dir).await;
+    let found = found.map_err(|source| StartError::Directory {
+        dir: dir.to_owned(),
+        source,
+    })?;
+    let verdict = recovery::judge(&catalog, &found.branches, &recovery::with_data(dir, &catalog));
+    verdict.map_err(|refusal| StartError::Refused {
+        dir: dir.to_owned(),
+        refusal,
+    })?;
+    if let Found::Readable(rows) = catalog {
+        tracing::debug!(
+            branches = rows.branches.len(),
+            generation = rows.generation,
+            "the catalog fits the disk"
+        );
+    }
+    Ok(found)
+}
+
 /// Opens the engine and puts the disk in order by what the catalog says.
-async fn engine(config: &Config, catalog: &Catalog) -> Result<Engine, StartError> {
+async fn engine(config: &Config, catalog: &Catalog, clock: &Clock) -> Result<Engine, StartError> {
     let engine = Engine::open(EngineConfig {
         data_dir: config.data_dir.clone(),
         pg_bindir: config.pg_bindir.clone(),
@@ -275,20 +355,62 @@ async fn engine(config: &Config, catalog: &Catalog) -> Result<Engine, StartError
         running_computes: config.limits.running_computes,
     });
     let engine = engine.await.map_err(engine_error)?;
-    catalog.forget_unfinished().await?;
-    let mut known = Vec::new();
+    let (unfinished, removed) = (catalog.unfinished().await?, catalog.removals().await?);
+    let mut branches = Vec::new();
     for project in catalog.projects().await? {
-        let branches = catalog.branches(&project.name).await?;
-        known.extend(
-            branches
-                .iter()
+        let all = catalog.branches(&project.name).await?;
+        branches.extend(
+            all.iter()
                 .filter(|b| b.phase != Phase::Creating)
                 .map(control::key),
         );
     }
-    let recovered = engine.recover(&known).await.map_err(engine_error)?;
-    tracing::debug!(?recovered, branches = known.len(), "branches in order");
+    let known = Known {
+        branches: &branches,
+        unfinished: &unfinished,
+        removed: &removed,
+    };
+    let recovered = engine.recover(known, clock.now()).await.map_err(engine_error)?;
+    tracing::debug!(?recovered, branches = branches.len(), "branches in order");
+    // Forgotten only now: until their data are gone, the rows say that these may be removed.
+    catalog.forget_unfinished().await?;
+    for key in &removed {
+        catalog.forget_removal(&key.uid).await?;
+    }
     Ok(engine)
+}
+
+/// Writes the descriptors that the disk does not have as the catalog has them.
+async fn renew_descriptors(catalog: &Catalog, key_id: &str, dirs: Vec<Seen>) -> Result<(), CatalogError> {
+    let is_current = |uid: &str, generation: i64| {
+        let of_branch = dirs.iter().filter(|dir| dir.key.uid == uid);
+        let mut descriptors = of_branch.filter_map(|dir| dir.described.here());
+        descriptors.any(|found| found.generation == generation && found.key_id == key_id)
+    };
+    catalog.renew_descriptors(is_current).await
+}
+
+fn without_data(branch: &BranchName) -> LocalProblem {
+    LocalProblem {
+        message: format!("the data of `{branch}` are missing, and it is not served"),
+        fix: "put them back, or run `lakebased local recover`, which drops it".to_owned(),
+    }
+}
+
+fn lost(count: usize, place: &Path) -> LocalProblem {
+    let directories = if count == 1 {
+        "data directory"
+    } else {
+        "data directories"
+    };
+    LocalProblem {
+        message: format!(
+            "{count} {directories} that no branch has are in `{}`",
+            place.display()
+        ),
+        fix: "run `lakebased local recover` to see which can be taken back; remove what you do not need"
+            .to_owned(),
+    }
 }
 
 fn engine_error(error: EngineError) -> StartError {

@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 use crate::{identity, private_file};
 
+/// The key's file in the data directory.
+const FILE: &str = "signing.key";
+
 const ISSUER: &str = "local-lakebase";
 const FOR_POSTGRES: &str = "postgres";
 const FOR_API: &str = "api";
@@ -78,7 +81,20 @@ pub(crate) struct Signer {
 impl Signer {
     /// Reads the key, and makes it the first time.
     pub(crate) fn load(dir: &Path) -> io::Result<Self> {
-        let key = private_file::read_or_make(&dir.join("signing.key"), || identity::random(64))?;
+        let key = private_file::read_or_make(&dir.join(FILE), || identity::random(64))?;
+        Self::of(&key)
+    }
+
+    /// Reads the key; none if there is none.
+    pub(crate) fn load_existing(dir: &Path) -> io::Result<Option<Self>> {
+        match std::fs::read_to_string(dir.join(FILE)) {
+            Ok(key) => Self::of(&key).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of(key: &str) -> io::Result<Self> {
         if key.len() < 32 {
             return Err(io::Error::other(
                 "the file `signing.key` is too short to be a key",
@@ -88,6 +104,13 @@ impl Signer {
             sign: EncodingKey::from_secret(key.as_bytes()),
             check: DecodingKey::from_secret(key.as_bytes()),
         })
+    }
+
+    /// Returns a name of the key, from which the key cannot be found: passwords of another key are other passwords.
+    pub(crate) fn key_id(&self) -> Result<String, jsonwebtoken::errors::Error> {
+        let mut id = jsonwebtoken::crypto::sign(b"name of this key", &self.sign, Algorithm::HS256)?;
+        id.truncate(16);
+        Ok(id)
     }
 
     /// Makes the password that opens this endpoint of this branch for this user.

@@ -115,6 +115,32 @@ pub fn without_block(text: &str) -> Result<String, BrokenBlock> {
     })
 }
 
+/// A file that an unfinished write left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leftover {
+    /// Everything in it is ours, or in the file as well.
+    Redundant,
+    /// It has lines that are nowhere else: this text, which is all of it but our block.
+    Unique(String),
+}
+
+/// Compares a leftover with the file that it was to replace, or that it was.
+pub fn leftover(text: &str, file: &str) -> Leftover {
+    // A write that was cut off may have left the beginning of a block.
+    let whole = || format!("{}\n{END}\n", text.trim_end_matches('\n'));
+    let rest = without_block(text).or_else(|_| without_block(&whole()));
+    let rest = rest.unwrap_or_else(|BrokenBlock| text.to_owned());
+    let known: Vec<&str> = file.lines().chain([BEGIN, END]).collect();
+    let is_known = |line: &str| match line.strip_suffix('\n') {
+        Some(line) => line.trim().is_empty() || known.contains(&line.trim_end_matches('\r')),
+        None => known.iter().any(|known| known.starts_with(line)),
+    };
+    if rest.split_inclusive('\n').all(is_known) {
+        return Leftover::Redundant;
+    }
+    Leftover::Unique(rest)
+}
+
 fn block(variables: &[(String, String)]) -> String {
     let lines = variables
         .iter()
@@ -204,6 +230,29 @@ mod tests {
         for value in ["it's", "a\\b", "${HOME}", "a\nb"] {
             assert!(line("A", value).starts_with("# A is left out"), "{value}");
         }
+    }
+
+    #[test]
+    fn ll_10_a_leftover_is_redundant_if_every_line_of_it_is_ours_or_in_the_file() {
+        let file = with_block("A=1\nB=2\n", &vars("new")).expect("no block");
+        let old = with_block("A=1\n", &vars("old")).expect("no block");
+        for end in 0..=old.len() {
+            assert_eq!(
+                leftover(&old[..end], &file),
+                Leftover::Redundant,
+                "cut off after {end}"
+            );
+        }
+        assert_eq!(leftover("\r\nA=1\r\n", &file), Leftover::Redundant);
+        let theirs = with_block("A=1\nKEY=precious\n", &vars("old")).expect("no block");
+        let rest = "A=1\nKEY=precious\n".to_owned();
+        assert_eq!(leftover(&theirs, &file), Leftover::Unique(rest));
+        let mixed = format!("{END}\nKEY=1\n");
+        assert_eq!(leftover(&mixed, &file), Leftover::Unique(mixed.clone()));
+        assert_eq!(
+            leftover("PGPASSWORD=old", &file),
+            Leftover::Unique("PGPASSWORD=old".into())
+        );
     }
 
     #[test]

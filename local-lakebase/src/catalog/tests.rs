@@ -6,11 +6,11 @@ use super::*;
 use crate::model::record::Phase;
 use crate::model::{database, endpoint, project, role};
 
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     "2026-08-01T10:00:00.123456Z".parse().unwrap()
 }
 
-fn branch(id: &str, phase: Phase) -> BranchRecord {
+pub(crate) fn branch(id: &str, phase: Phase) -> BranchRecord {
     let name = format!("projects/shop/branches/{id}").parse().unwrap();
     BranchRecord {
         phase,
@@ -18,7 +18,7 @@ fn branch(id: &str, phase: Phase) -> BranchRecord {
     }
 }
 
-fn primary(id: &str) -> EndpointRecord {
+pub(crate) fn primary(id: &str) -> EndpointRecord {
     let name = format!("projects/shop/branches/{id}/endpoints/primary");
     EndpointRecord {
         address: Some("127.70.1.2".into()),
@@ -26,9 +26,13 @@ fn primary(id: &str) -> EndpointRecord {
     }
 }
 
+async fn open(dir: &tempfile::TempDir) -> Catalog {
+    Catalog::open(&dir.path().join(CATALOG), "key").await.unwrap()
+}
+
 async fn with(writes: &[Write]) -> (tempfile::TempDir, Catalog) {
     let dir = tempfile::tempdir().unwrap();
-    let catalog = Catalog::open(&dir.path().join("catalog.db")).await.unwrap();
+    let catalog = open(&dir).await;
     catalog.commit(writes).await.unwrap();
     (dir, catalog)
 }
@@ -45,7 +49,7 @@ fn shop() -> Vec<Write> {
 async fn what_is_written_is_read_back_after_a_restart() {
     let (dir, catalog) = with(&shop()).await;
     catalog.close().await;
-    let catalog = Catalog::open(&dir.path().join("catalog.db")).await.unwrap();
+    let catalog = open(&dir).await;
     let project = project::tests::record("shop", now());
     assert_eq!(
         catalog.project(&project.name).await.unwrap(),

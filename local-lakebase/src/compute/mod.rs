@@ -152,6 +152,13 @@ pub(crate) async fn stop_furnishing(dir: &Path) {
     }
 }
 
+/// Stops the postmaster of a branch's directory, if one runs there.
+pub(crate) async fn stop_in(dir: &Path) {
+    if let Some(postmaster) = Postmaster::find(&dir.join("pgdata")) {
+        postmaster.stop().await;
+    }
+}
+
 /// Gives a fresh cluster what every project starts with: the roles and the database, as the service has them.
 pub(crate) async fn furnish(
     layout: &Layout,

@@ -95,6 +95,7 @@ impl Control {
         request: &CredentialRequest,
     ) -> Result<DatabaseCredential, ApiError> {
         let (branch, endpoint) = self.endpoint_record(&request.endpoint).await?;
+        self.check_data(&branch)?;
         let now = self.clock.now();
         let expire_time = credential::expire_time(request.ttl, request.expire_time, now, &self.limits)?;
         let validity = Validity {

@@ -19,24 +19,35 @@ const OPERATION_LIFE: TimeDelta = TimeDelta::days(30);
 /// How often old operations are looked for.
 const FORGET_PERIOD: TimeDelta = TimeDelta::hours(1);
 
+/// How often the data are looked at.
+const HEALTH_PERIOD: TimeDelta = TimeDelta::seconds(10);
+
+/// When things are due that are not done each time.
+#[derive(Default)]
+struct Agenda {
+    forget_at: DateTime<Utc>,
+    check_at: DateTime<Utc>,
+}
+
 /// Sweeps until it is told to stop.
 pub(crate) async fn sweep(control: Arc<Control>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(control.limits.sweep_period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut forget_at = DateTime::UNIX_EPOCH;
+    let mut agenda = Agenda::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        if let Err(error) = control.sweep_once(&mut forget_at).await {
+        if let Err(error) = control.sweep_once(&mut agenda).await {
             tracing::warn!(message = error.message, "cannot sweep; trying again");
         }
     }
 }
 
 impl Control {
-    async fn sweep_once(self: &Arc<Self>, forget_at: &mut DateTime<Utc>) -> Result<(), ApiError> {
+    async fn sweep_once(self: &Arc<Self>, agenda: &mut Agenda) -> Result<(), ApiError> {
+        self.catalog.retry_descriptors().await?;
         for project in self.catalog.projects().await? {
             let name = project.name.clone();
             if !project.is_live() {
@@ -57,9 +68,13 @@ impl Control {
             }
         }
         let now = self.clock.now();
-        if *forget_at <= now {
+        if agenda.forget_at <= now {
             self.catalog.forget_operations(now - OPERATION_LIFE).await?;
-            *forget_at = now + FORGET_PERIOD;
+            agenda.forget_at = now + FORGET_PERIOD;
+        }
+        if agenda.check_at <= now {
+            self.check_health().await?;
+            agenda.check_at = now + HEALTH_PERIOD;
         }
         Ok(())
     }

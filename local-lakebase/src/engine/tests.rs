@@ -4,7 +4,7 @@ use super::*;
 use crate::compute::sql::{self, DATABASE};
 use sqlx::{Connection, PgConnection};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 mod faults;
 mod owner;
@@ -59,6 +59,14 @@ fn key(uid: &str) -> BranchKey {
     BranchKey {
         project: "shop".into(),
         uid: uid.into(),
+    }
+}
+
+/// A catalog that has these branches, and nothing under way.
+fn known(branches: &[BranchKey]) -> Known<'_> {
+    Known {
+        branches,
+        ..Known::default()
     }
 }
 
@@ -282,7 +290,7 @@ async fn a_running_compute_is_adopted_after_our_end() {
     let engine = scratch.open().await;
     assert_eq!(
         engine
-            .recover(std::slice::from_ref(&root))
+            .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
             .await
             .expect("recovered")
             .adopted,
@@ -300,28 +308,101 @@ async fn a_running_compute_is_adopted_after_our_end() {
 }
 
 #[tokio::test]
-async fn what_no_branch_owns_is_removed_at_the_start_and_its_compute_stopped() {
+async fn ll_05_what_no_branch_owns_is_moved_to_lost_and_its_compute_stopped() {
     let scratch = Scratch::new();
     let (engine, root) = with_root(&scratch).await;
-    engine
-        .fork(&root, &key("br-orphan"), Durability::Ephemeral, None)
-        .await
-        .expect("forked");
-    drop(engine.connect(&key("br-orphan")).await.expect("it wakes"));
+    let fork = async |uid: &str| {
+        let forked = engine.fork(&root, &key(uid), Durability::Ephemeral, None).await;
+        forked.expect("forked");
+    };
+    fork("br-orphan").await;
+    execute(
+        &engine,
+        &key("br-orphan"),
+        "CREATE TABLE kept AS SELECT 42::bigint AS n",
+    )
+    .await;
+    assert!(pid_of(&scratch, &key("br-orphan")).is_some());
     drop(engine);
-    fs::create_dir(scratch.dir.path().join("data/projects/shop/br-half.tmp")).expect("made");
-    fs::create_dir(scratch.dir.path().join("data/trash/old")).expect("made");
+    let place = scratch.dir.path().join("data/projects/shop/br-orphan");
+    let inode = fs::metadata(&place).expect("it is there").ino();
     let engine = scratch.open().await;
     let recovered = engine
-        .recover(std::slice::from_ref(&root))
+        .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
         .await
         .expect("recovered");
-    assert_eq!(recovered, Recovered { adopted: 1, swept: 3 });
-    assert_eq!(scratch.names_below("projects/shop"), ["br-root"]);
+    let lost = scratch
+        .dir
+        .path()
+        .join("data/lost/shop.br-orphan.19700101T000000Z.not-in-catalog");
+    assert_eq!((recovered.adopted, recovered.swept), (1, 0));
+    assert_eq!(recovered.lost, [lost.canonicalize().expect("it is there")]);
+    assert_eq!(fs::metadata(&lost).expect("it is there").ino(), inode);
+    assert!(
+        !lost.join("pgdata/postmaster.pid").exists(),
+        "it was stopped in order"
+    );
     assert!(matches!(
         engine.connect(&key("br-orphan")).await,
         Err(EngineError::Missing(_))
     ));
+    // Nothing ever empties it.
+    let again = engine
+        .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
+        .await
+        .expect("recovered");
+    assert!(again.lost.is_empty() && lost.is_dir());
+    fs::rename(&lost, &place).expect("moved back");
+    assert_eq!(number(&engine, &key("br-orphan"), "SELECT n FROM kept").await, 42);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn ll_06_what_was_half_made_or_half_removed_is_removed_and_nothing_else() {
+    let scratch = Scratch::new();
+    let (engine, root) = with_root(&scratch).await;
+    for uid in ["br-unfinished", "br-finished", "br-removed"] {
+        let forked = engine.fork(&root, &key(uid), Durability::Ephemeral, None).await;
+        forked.expect("forked");
+    }
+    engine.shutdown().await;
+    let data = scratch.dir.path().join("data");
+    let id = uuid::Uuid::new_v4();
+    let made = |names: &[&str]| {
+        for name in names {
+            fs::create_dir_all(data.join(name)).expect("made");
+        }
+    };
+    let half = format!("projects/shop/br-half.{}.tmp", id.simple());
+    let template = format!("template-15-0a1b2c3d.{}.tmp", id.simple());
+    made(&[&half, &template, &format!("trash/br-gone-{id}")]);
+    let kept = [
+        "projects/shop/backup.tmp",
+        "projects/shop/My notes",
+        "mine.tmp",
+        "trash/old",
+        "lost/whatever",
+    ];
+    made(&kept);
+    // Its descriptor proves that it was finished: the row that says otherwise is an older one.
+    fs::write(data.join("projects/shop/br-finished/branch.json"), "{}").expect("written");
+    let (unfinished, removed) = ([key("br-unfinished"), key("br-finished")], [key("br-removed")]);
+    let known = Known {
+        branches: std::slice::from_ref(&root),
+        unfinished: &unfinished,
+        removed: &removed,
+    };
+    let recovered = engine
+        .recover(known, DateTime::UNIX_EPOCH)
+        .await
+        .expect("recovered");
+    assert_eq!((recovered.swept, recovered.lost.len()), (5, 1), "{recovered:?}");
+    for kept in kept {
+        assert!(data.join(kept).is_dir(), "{kept}");
+    }
+    let mut left = scratch.names_below("projects/shop");
+    left.sort();
+    assert_eq!(left, ["My notes", "backup.tmp", "br-root"]);
     engine.shutdown().await;
 }
 

@@ -21,6 +21,34 @@ pub(crate) struct Lake {
     pub(crate) limits: Limits,
 }
 
+/// A Local Lakebase that is stopped, and its directory.
+pub(crate) struct Stopped {
+    clock: Clock,
+    dir: TempDir,
+    limits: Limits,
+}
+
+impl Stopped {
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+        config(&self.dir, &self.limits).data_dir
+    }
+
+    pub(crate) async fn try_start(&self) -> Result<LocalLakebase, local_lakebase::StartError> {
+        LocalLakebase::start_at(config(&self.dir, &self.limits), self.clock.clone()).await
+    }
+
+    pub(crate) async fn start(self) -> Lake {
+        let local = self.try_start().await.unwrap();
+        let Self { clock, dir, limits } = self;
+        Lake {
+            local,
+            clock,
+            dir,
+            limits,
+        }
+    }
+}
+
 /// What `psql` came to.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -53,10 +81,16 @@ impl Lake {
 
     /// Stops it and starts it again on the same directory.
     pub(crate) async fn restart(self) -> Self {
+        self.halt().await.start().await
+    }
+
+    /// Stops it; its directory stays.
+    pub(crate) async fn halt(self) -> Stopped {
         self.local.stop().await;
-        let config = config(&self.dir, &self.limits);
-        let local = LocalLakebase::start_at(config, self.clock.clone()).await.unwrap();
-        Self { local, ..self }
+        let Self {
+            clock, dir, limits, ..
+        } = self;
+        Stopped { clock, dir, limits }
     }
 
     pub(crate) async fn stop(self) {

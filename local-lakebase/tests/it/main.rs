@@ -12,6 +12,7 @@ mod history;
 mod http;
 mod lake;
 mod login;
+mod lost_catalog;
 mod projects;
 mod restart;
 mod roles;
