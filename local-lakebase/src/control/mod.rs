@@ -12,6 +12,7 @@ mod branches;
 mod databases;
 mod endpoints;
 mod health;
+mod overdue;
 mod projects;
 mod roles;
 mod sweep;

@@ -1,12 +1,14 @@
 //! What happens by itself: branches past their expiration are soft-deleted, soft-deleted ones past their window are
 //! purged, old operations are forgotten. A little late by design, as on the service.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use lakebase_api::ProjectName;
 use tokio_util::sync::CancellationToken;
 
+use super::overdue::Overdue;
 use super::{Control, family};
 use crate::error::ApiError;
 use crate::model::branch::{self, Due};
@@ -27,6 +29,7 @@ const HEALTH_PERIOD: TimeDelta = TimeDelta::seconds(10);
 struct Agenda {
     forget_at: DateTime<Utc>,
     check_at: DateTime<Utc>,
+    overdue: Overdue,
 }
 
 /// Sweeps until it is told to stop.
@@ -49,33 +52,56 @@ impl Control {
     async fn sweep_once(self: &Arc<Self>, agenda: &mut Agenda) -> Result<(), ApiError> {
         self.catalog.retry_descriptors().await?;
         for project in self.catalog.projects().await? {
-            let name = project.name.clone();
-            if !project.is_live() {
-                if project::is_due(&project, self.clock.now()) {
-                    let purge = |control: Arc<Self>| async move { control.purge_if_due(&project.name).await };
-                    self.change(name, purge).await?;
-                }
+            if project.is_live() {
+                self.sweep_branches(project, &mut agenda.overdue).await?;
                 continue;
             }
-            let branches = self.catalog.branches(&project.name).await?;
-            let (now, family) = (self.clock.now(), family(&project, &branches));
-            if branches
-                .iter()
-                .any(|branch| branch::due(&family, branch, now).is_some())
-            {
-                let sweep = |control: Arc<Self>| async move { control.sweep_project(&project).await };
-                self.change(name, sweep).await?;
+            let (uid, is_due) = (project.uid.clone(), project::is_due(&project, self.clock.now()));
+            if agenda.overdue.is_ripe(&uid, is_due, self.limits.purge_delay) {
+                let name = project.name.clone();
+                let purge = |control: Arc<Self>| async move { control.purge_if_due(&project.name).await };
+                self.change(name, purge).await?;
+                agenda.overdue.remove(&uid);
             }
         }
         let now = self.clock.now();
-        if agenda.forget_at <= now {
+        // A time further ahead than a period was set while the clock was.
+        let is_due = |at: DateTime<Utc>, period| at <= now || at > now + period;
+        if is_due(agenda.forget_at, FORGET_PERIOD) {
             self.catalog.forget_operations(now - OPERATION_LIFE).await?;
             agenda.forget_at = now + FORGET_PERIOD;
         }
-        if agenda.check_at <= now {
+        if is_due(agenda.check_at, HEALTH_PERIOD) {
             self.check_health().await?;
             agenda.check_at = now + HEALTH_PERIOD;
         }
+        Ok(())
+    }
+
+    /// Finds what is due in a project, and does it when the project's turn has come.
+    async fn sweep_branches(
+        self: &Arc<Self>,
+        project: ProjectRecord,
+        overdue: &mut Overdue,
+    ) -> Result<(), ApiError> {
+        let branches = self.catalog.branches(&project.name).await?;
+        let (now, family) = (self.clock.now(), family(&project, &branches));
+        let mut due = HashMap::new();
+        for branch in &branches {
+            let what = branch::due(&family, branch, now);
+            let is_purge = what == Some(Due::Purge);
+            let is_ripe = overdue.is_ripe(&branch.uid, is_purge, self.limits.purge_delay);
+            if let Some(what) = what.filter(|_| is_ripe || !is_purge) {
+                due.insert(branch.uid.clone(), what);
+            }
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        let (name, uids) = (project.name.clone(), due.clone());
+        let sweep = |control: Arc<Self>| async move { control.sweep_project(&project, &due).await };
+        self.change(name, sweep).await?;
+        uids.keys().for_each(|uid| overdue.remove(uid));
         Ok(())
     }
 
@@ -88,12 +114,17 @@ impl Control {
         }
     }
 
-    /// Looks again, now that no change is under way, and does what is due.
-    async fn sweep_project(&self, project: &ProjectRecord) -> Result<(), ApiError> {
+    /// Looks again, now that no change is under way, and does what was due and still is.
+    async fn sweep_project(
+        &self,
+        project: &ProjectRecord,
+        found: &HashMap<String, Due>,
+    ) -> Result<(), ApiError> {
         let branches = self.catalog.branches(&project.name).await?;
         let (now, family) = (self.clock.now(), family(project, &branches));
         for branch in &branches {
-            match branch::due(&family, branch, now) {
+            let due = branch::due(&family, branch, now);
+            match due.filter(|due| found.get(&branch.uid) == Some(due)) {
                 Some(Due::Delete) => self.bury(branch.clone(), Vec::new()).await?,
                 Some(Due::Purge) => self.purge(branch, Vec::new()).await?,
                 None => {}

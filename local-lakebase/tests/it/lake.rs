@@ -61,6 +61,7 @@ impl Lake {
     pub(crate) async fn start() -> Self {
         let limits = Limits {
             sweep_period: Duration::from_millis(100),
+            purge_delay: Duration::ZERO,
             ..Limits::default()
         };
         Self::start_with(limits).await
