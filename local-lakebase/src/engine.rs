@@ -182,6 +182,9 @@ pub(crate) enum EngineError {
     /// PostgreSQL will not do what was asked for; the text is its own.
     #[error("{0}")]
     Refused(String),
+    /// Other sessions are in the way of what was asked for; the text is PostgreSQL's own.
+    #[error("{0}")]
+    Busy(String),
     /// A compute refused a statement.
     #[error("cannot use the compute")]
     Sql(#[from] sqlx::Error),
@@ -505,7 +508,8 @@ fn check_unchanged(since: Option<DateTime<Utc>>, last_change: DateTime<Utc>) -> 
 
 /// Names all that a template depends on, so that one of another make is never taken for it.
 fn recipe(major: u32) -> String {
-    let rules = [storage::LOGIN_RULES];
+    let privileges = sql::privileges::text();
+    let rules = [storage::LOGIN_RULES, &privileges];
     let parts = [
         storage::INITDB.as_slice(),
         rules.as_slice(),

@@ -1,13 +1,14 @@
-//! A data directory with all that a postmaster on it needs. Runs postmasters that no client can enter as their owner: their
-//! login rules are ours, and the owner has our password.
+//! Runs postmasters that no client can enter as their owner: the login rules and the password of the owner are in place before
+//! the first client can connect.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sqlx::Connection;
+use sqlx::{Connection, PgConnection};
 
 use super::postmaster::{Answer, Postmaster};
 use super::single_user;
+use super::sql::activity::{self, Selection};
 use super::sql::{self, Access};
 use crate::engine::EngineError;
 use crate::postgres::Postgres;
@@ -17,7 +18,7 @@ use crate::storage::{self, Layout};
 const PATIENCE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
-/// A data directory and the programs, directories and password for it.
+/// A data directory, with the programs, directories and password that a postmaster on it needs.
 #[derive(Clone, Debug)]
 pub(super) struct Instance {
     /// Names it in errors.
@@ -32,8 +33,8 @@ pub(super) struct Instance {
 impl Instance {
     /// Starts a postmaster, or takes over the one that runs.
     ///
-    /// A branch may come from before the owner had a password, or from before that was lost. Our own login shows it, and no
-    /// other login as the owner is possible either: the rules are in place before the start.
+    /// The owner may have no password or another one: in a branch of an older release, or after the file was lost. Then our own
+    /// login is refused, and so is every other one as the owner, because the rules are written before the start.
     pub(super) async fn start(&self) -> Result<Postmaster, EngineError> {
         self.layout.make_dir(self.access.socket_dir())?;
         if let Some(running) = self.take_over().await {
@@ -47,8 +48,13 @@ impl Instance {
                 .map_err(|last_words| self.cannot_start(last_words))?;
             match answer {
                 Answer::Session(session) => {
-                    drop(session.close().await);
-                    return Ok(postmaster);
+                    return match self.correct(session).await {
+                        Ok(()) => Ok(postmaster),
+                        Err(error) => {
+                            postmaster.stop().await;
+                            Err(error)
+                        }
+                    };
                 }
                 Answer::Refused(error) => {
                     postmaster.stop().await;
@@ -64,8 +70,8 @@ impl Instance {
         }
     }
 
-    /// Takes over a postmaster that was started before, perhaps with rules that let every client in as the owner. One that
-    /// cannot be closed to them is stopped.
+    /// Takes over a running postmaster, whose rules may let every client in as the owner. If that cannot be changed, it is
+    /// stopped.
     pub(super) async fn take_over(&self) -> Option<Postmaster> {
         let postmaster = Postmaster::find(&self.pgdata)?;
         match self.close(&postmaster).await {
@@ -78,7 +84,7 @@ impl Instance {
         }
     }
 
-    /// Closes a running postmaster to clients that are, or want to be, its owner.
+    /// Ends and refuses logins as the owner of a running postmaster.
     async fn close(&self, postmaster: &Postmaster) -> Result<(), EngineError> {
         let mut session = match postmaster.answer(&self.access, PATIENCE).await {
             Answer::Session(session) => session,
@@ -89,11 +95,17 @@ impl Instance {
         storage::write_login_rules(&self.layout, &self.pgdata)?;
         postmaster.reload();
         self.wait_until_closed().await?;
-        sql::owner::end_other_sessions(&mut session).await?;
+        activity::end(&mut session, Selection::OF_OWNER).await?;
+        self.correct(session).await
+    }
+
+    /// Corrects privileges, and closes the session.
+    async fn correct(&self, mut session: PgConnection) -> Result<(), EngineError> {
+        sql::privileges::correct(&mut session, self.postgres.major()).await?;
         Ok(session.close().await?)
     }
 
-    /// The rules are applied some time after the signal. Those that are ours refuse a login without the password.
+    /// Waits until a login without the password is refused: the rules are applied some time after the signal.
     async fn wait_until_closed(&self) -> Result<(), EngineError> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {

@@ -49,7 +49,7 @@ async fn run(mut child: Child, statement: &str) -> Result<(), EngineError> {
     if let Some(mut stdin) = child.stdin.take()
         && let Err(error) = stdin.write_all(format!("{statement}\n").as_bytes()).await
     {
-        // It ended early; its own words say more.
+        // It exited early; its standard error has the reason.
         tracing::debug!(%error, "cannot write a statement");
     }
     let output = child.wait_with_output().await;

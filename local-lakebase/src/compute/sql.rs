@@ -1,7 +1,9 @@
 //! What we say to a compute ourselves, as its owner over its private socket.
 
+pub(crate) mod activity;
 pub(crate) mod database;
 pub(crate) mod owner;
+pub(crate) mod privileges;
 pub(crate) mod role;
 mod session;
 
@@ -68,14 +70,11 @@ pub(crate) async fn ensure_role(
         } else {
             ""
         };
-        sqlx::query(AssertSqlSafe(format!("CREATE ROLE {name} LOGIN{rights}")))
-            .execute(&mut session)
-            .await?;
+        run(&mut session, format!("CREATE ROLE {name} LOGIN{rights}")).await?;
     }
     if is_superuser_member {
-        sqlx::query(AssertSqlSafe(format!("GRANT databricks_superuser TO {name}")))
-            .execute(&mut session)
-            .await?;
+        let sql = format!("GRANT databricks_superuser TO {name} WITH ADMIN OPTION");
+        run(&mut session, sql).await?;
     }
     Ok(session.close().await?)
 }
@@ -83,25 +82,44 @@ pub(crate) async fn ensure_role(
 /// Runs a statement that a caller of the API asked for. What PostgreSQL has against it is a refusal, in its words.
 async fn run(session: &mut PgConnection, sql: String) -> Result<(), EngineError> {
     let done = sqlx::query(AssertSqlSafe(sql)).execute(session).await;
-    done.map(drop).map_err(|error| match &error {
-        sqlx::Error::Database(said) if is_refusal(said.code().as_deref()) => {
-            let detail = said
-                .try_downcast_ref::<PgDatabaseError>()
-                .and_then(PgDatabaseError::detail);
-            EngineError::Refused(match detail {
-                Some(detail) => format!("{}: {detail}", said.message()),
-                None => said.message().to_owned(),
-            })
-        }
-        _ => error.into(),
-    })
+    done.map(drop).map_err(refused)
 }
 
-/// Says whether an SQLSTATE is about what was asked for, rather than about the state of the machine.
+/// Distinguishes a refusal of a request from a failure.
+fn refused(error: sqlx::Error) -> EngineError {
+    let sqlx::Error::Database(said) = &error else {
+        return error.into();
+    };
+    let detail = said
+        .try_downcast_ref::<PgDatabaseError>()
+        .and_then(PgDatabaseError::detail);
+    let text = match detail {
+        Some(detail) => format!("{}: {detail}", said.message()),
+        None => said.message().to_owned(),
+    };
+    match said.code().as_deref() {
+        code if is_refusal(code) => EngineError::Refused(text),
+        code if is_busy(code, said.message()) => EngineError::Busy(text),
+        _ => error.into(),
+    }
+}
+
+/// Returns whether an SQLSTATE is about what was asked for, rather than about the state of the machine.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn is_refusal(code: Option<&str>) -> bool {
-    let object_in_use = code == Some("55006");
-    let classes = ["0L", "0P", "22", "23", "2B", "42"];
-    object_in_use || code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    // `object_not_in_prerequisite_state`: a database that allows no connections. `object_in_use`.
+    let states = ["55000", "55006"];
+    let classes = ["0A", "0L", "0P", "22", "23", "2B", "3D", "3F", "42", "54"];
+    code.is_some_and(|code| states.contains(&code) || classes.iter().any(|class| code.starts_with(class)))
+}
+
+/// Returns whether other sessions are in the way: too many of them, or one with an open transaction.
+fn is_busy(code: Option<&str>, message: &str) -> bool {
+    // `too_many_connections`, `cannot_connect_now`, `lock_not_available`, `query_canceled`, `deadlock_detected`,
+    // `serialization_failure`. The last one has no code of its own.
+    let states = ["53300", "57P03", "55P03", "57014", "40P01", "40001"];
+    code.is_some_and(|code| states.contains(&code))
+        || code == Some("XX000") && message.starts_with("tuple concurrently")
 }
 
 /// A name as an identifier, whatever it holds.

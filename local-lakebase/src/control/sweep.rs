@@ -101,7 +101,9 @@ impl Control {
         let (name, uids) = (project.name.clone(), due.clone());
         let sweep = |control: Arc<Self>| async move { control.sweep_project(&project, &due).await };
         self.change(name, sweep).await?;
-        uids.keys().for_each(|uid| overdue.remove(uid));
+        for uid in uids.keys() {
+            overdue.remove(uid);
+        }
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 mod faults;
 mod owner;
+mod privileges;
 mod room;
 
 const CREATOR: &str = "jane@localhost";
@@ -98,6 +99,15 @@ async fn enter(session: &Session) -> Result<PgConnection, sqlx::Error> {
         .execute(&mut inside)
         .await?;
     Ok(inside)
+}
+
+/// Opens a session of a user, as the listener would for a client.
+async fn log_in(session: &Session, user: &str, database: &str) -> PgConnection {
+    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
+        .socket(session.access.socket_dir())
+        .username(user);
+    let connected = PgConnection::connect_with(&options.database(database)).await;
+    connected.expect("it may log in")
 }
 
 async fn execute(engine: &Engine, key: &BranchKey, statement: &'static str) {
@@ -500,12 +510,7 @@ async fn roles_own_what_the_service_says_whatever_their_names() {
         .expect("there already");
     let session = engine.connect(&root).await.expect("it wakes");
     let create = async |user: &str| {
-        let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
-            .socket(session.access.socket_dir())
-            .username(user);
-        let mut connection = PgConnection::connect_with(&options.database(DATABASE))
-            .await
-            .expect("it may log in");
+        let mut connection = log_in(&session, user, DATABASE).await;
         let created = sqlx::query("CREATE TABLE made_here (n int)")
             .execute(&mut connection)
             .await;

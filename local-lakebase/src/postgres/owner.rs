@@ -1,5 +1,5 @@
-//! The password of the role that owns every cluster: one for a data directory, random, in a file that only its owner may
-//! read. A cluster holds no more than its SCRAM verifier.
+//! The password of the role that owns every cluster: one for a data directory, random, in a file of mode 0600. A cluster holds
+//! only a SCRAM verifier of it.
 
 use std::io;
 use std::path::Path;
@@ -29,8 +29,8 @@ const PREFIX: &str = "SCRAM-SHA-256$1:";
 pub(crate) struct OwnerPassword(SecretString);
 
 impl OwnerPassword {
-    /// Reads the password of a data directory. Creates one if there is none, or if the file holds none: branches learn it
-    /// when they start.
+    /// Reads the password of a data directory. Creates one if the file is missing or holds none; branches get it when they
+    /// start.
     pub(crate) fn load(data_dir: &Path) -> io::Result<Self> {
         let file = data_dir.join(FILE);
         match private_file::read_or_make(&file, random) {

@@ -1,7 +1,7 @@
-//! Who may log in to a cluster, and how. What clients send reaches the socket, so the file is the second wall behind the
-//! listener: the owner of the cluster logs in with a password that no client knows, and replication is closed to all.
+//! The login rules of a cluster, the second wall behind the listener: if a start-up packet of a client gets past it, the owner
+//! of the cluster still needs a password that no client knows, and replication is closed.
 //!
-//! Clients have shown who they are to the listener already, hence `trust` for every other role.
+//! Every other role is trusted, because the listener has authenticated the client.
 
 use super::layout::Layout;
 use crate::engine::EngineError;
@@ -17,14 +17,14 @@ local all cloud_admin scram-sha-256
 local all all trust
 ";
 
-/// Writes the rules, where they are not those already. A postmaster reads them when it starts, and when it is told to.
+/// Writes the rules, unless they are in place. A postmaster reads them when it starts and on SIGHUP.
 pub(crate) fn write_login_rules(layout: &Layout, pgdata: &Path) -> Result<(), EngineError> {
     let path = pgdata.join("pg_hba.conf");
     let write = || {
         if fs::read(&path).is_ok_and(|rules| rules == RULES.as_bytes()) {
             return Ok(());
         }
-        // In one step: a postmaster that starts from half of the rules could have fewer of them.
+        // In one step: a postmaster must not read half of the rules.
         let mut new = tempfile::NamedTempFile::new_in(pgdata)?;
         std::io::Write::write_all(&mut new, RULES.as_bytes())?;
         layout.run_as().own(new.path())?;

@@ -9,6 +9,7 @@ mod databases;
 mod expiry;
 mod golden;
 mod history;
+mod hostile;
 mod http;
 mod lake;
 mod login;

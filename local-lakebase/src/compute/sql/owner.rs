@@ -1,4 +1,4 @@
-//! The owner of a cluster: its password and its sessions.
+//! The password of the owner of a cluster.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
@@ -25,14 +25,5 @@ pub(crate) async fn ensure_password(
         let sql = AssertSqlSafe(set_password(password));
         sqlx::query(sql).execute(session).await?;
     }
-    Ok(())
-}
-
-/// Ends all sessions of the owner but this one, and all replication.
-pub(crate) async fn end_other_sessions(session: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let sql = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-               WHERE pid <> pg_catalog.pg_backend_pid()
-               AND (backend_type = 'walsender' OR backend_type = 'client backend' AND usename = $1)";
-    sqlx::query(sql).bind(OWNER).execute(session).await?;
     Ok(())
 }

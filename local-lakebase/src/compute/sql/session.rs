@@ -94,7 +94,7 @@ pub(crate) async fn open(access: &Access) -> Result<PgConnection, sqlx::Error> {
     patiently(&access.options(OUTSIDE)).await
 }
 
-/// Opens a session in the database `postgres`, or says at once why not.
+/// Opens a session in the database `postgres`, or fails immediately.
 pub(crate) async fn try_open(access: &Access) -> Result<PgConnection, sqlx::Error> {
     access.options(OUTSIDE).connect().await
 }
@@ -111,8 +111,8 @@ pub(crate) async fn enter(
     access: &Access,
     database: &str,
 ) -> Result<PgConnection, sqlx::Error> {
-    // Those of a transaction end with that of the login. Others may be missing in the releases before or after this one,
-    // hence the question.
+    // Read from the server, because releases differ in the settings that they have. Those that are left out are settings of
+    // one transaction, and end with that of the login.
     let sql = "SELECT name, coalesce(reset_val, '') FROM pg_catalog.pg_settings
                WHERE context IN ('user', 'superuser')
                AND name NOT IN ('transaction_isolation', 'transaction_read_only', 'transaction_deferrable')";
@@ -120,8 +120,8 @@ pub(crate) async fn enter(
     patiently(&access.options(database).options(settings)).await
 }
 
-/// Connects, and tries again while all seats are taken or the server recovers from a crash. A user can take the seats that
-/// are reserved for us only for as long as it takes to refuse a login.
+/// Connects, and retries while all seats are taken or the server recovers from a crash. A client takes a seat that is
+/// reserved for superusers only for as long as its login takes to be refused.
 async fn patiently(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -239,7 +239,7 @@ async fn pg_22_a_running_branch_is_closed_when_it_is_adopted() {
 
     let engine = scratch.open().await;
     let recovered = engine
-        .recover(std::slice::from_ref(&root))
+        .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
         .await
         .expect("recovered");
     assert_eq!((recovered.adopted, pid_of(&scratch, &root)), (1, pid));
@@ -259,7 +259,7 @@ async fn pg_22_a_running_branch_that_has_another_password_is_started_again() {
     fs::remove_file(password_file(&scratch)).expect("removed");
     let engine = scratch.open().await;
     let recovered = engine
-        .recover(std::slice::from_ref(&root))
+        .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
         .await
         .expect("recovered");
     assert_eq!((recovered.adopted, pid_of(&scratch, &root)), (0, None));
