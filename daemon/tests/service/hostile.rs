@@ -130,7 +130,14 @@ fn partial_clone(rig: &Rig, name: &str, format: &str) -> Option<PathBuf> {
     let (dir, url) = (rig.world.path(name), format!("file://{}", upstream.display()));
     let clone = ["clone", "-q", "--no-checkout", "--filter=blob:none", &url, name];
     rig.world.git_in(&rig.world.path(""), &clone);
-    rig.world.git_in(&dir, &["config", "core.sparseCheckout", "true"]);
+    // As an older git writes it, so that libgit2 does not open it.
+    for (key, value) in [
+        ("core.repositoryFormatVersion", "1"),
+        ("extensions.partialClone", "origin"),
+        ("core.sparseCheckout", "true"),
+    ] {
+        rig.world.git_in(&dir, &["config", key, value]);
+    }
     fs::create_dir_all(dir.join(".git/info")).expect("made");
     fs::write(dir.join(".git/info/sparse-checkout"), "/lakebase.config\n").expect("written");
     rig.world.git_in(&dir, &["checkout", "-q", "-b", name]);
@@ -253,6 +260,13 @@ async fn looked_at(rig: &Rig, dir: &Path, part: &str) {
 /// The promisor remote of a partial clone, in every way, with a daemon whose git is this.
 async fn no_program_of_a_promisor_remote(rig: &Rig, traps: &Traps, dir: &Path, refusal: &str) {
     let http = asking_server();
+    // Before the daemon sees it: one object that it fetches is no longer missing.
+    let program = traps.program("uploadpack");
+    rig.world
+        .git_in(dir, &["config", "remote.origin.uploadpack", &program]);
+    rig.world.register_at(dir).await;
+    rig.world.branch(dir).await;
+    traps.assert_none_ran("the first look");
     for (name, settings) in ways(traps, &http) {
         for (key, value) in &settings {
             rig.world.git_in(dir, &["config", key, value]);
@@ -283,8 +297,6 @@ async fn sec_22_no_program_of_a_promisor_remote_runs_for_a_missing_object() {
         let Some(dir) = make(&rig, name, format) else {
             continue;
         };
-        rig.world.register_at(&dir).await;
-        assert_eq!(rig.world.branch(&dir).await, format!("jane-doe-{name}"));
         no_program_of_a_promisor_remote(&rig, &traps, &dir, "lazy fetching disabled").await;
     }
 }
@@ -304,8 +316,6 @@ async fn sec_22_no_program_of_a_promisor_remote_runs_with_an_older_git_either() 
     command.env("PATH", &bin);
     rig.world.start_as(command).await;
     let dir = partial_clone(&rig, "partial", "--object-format=sha1").expect("git knows it");
-    rig.world.register_at(&dir).await;
-    assert_eq!(rig.world.branch(&dir).await, "jane-doe-partial");
     no_program_of_a_promisor_remote(&rig, &traps, &dir, "not allowed").await;
 }
 
