@@ -35,8 +35,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a list waits for the first look at git after a start.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// How long the first message to a hook waits for the check of the `.env`: a hook that hears nothing for 40 ms goes on.
-const CHECK_FIRST: Duration = Duration::from_millis(20);
+/// How long the first message to a hook waits for the check of the `.env`. The hook gives up when
+/// nothing comes for 40 ms; once it has a message it waits for the end of the check.
+const CHECK_FIRST: Duration = Duration::from_millis(10);
 
 /// How long it waits for one that has just failed.
 const FAILING_PATIENCE: Duration = Duration::from_secs(2);

@@ -1,6 +1,7 @@
-//! Nothing of a repository is executed: repositories of every kind name a program under every key that takes one, and the daemon
-//! looks at them, makes their branches and writes their `.env` files. As a control each program is shown to run when git is
-//! called as users call it, or as the daemon once did.
+//! Nothing of a repository is executed: repositories of every kind name a program under every key
+//! that takes one, and the daemon looks at them, makes their branches and writes their `.env`
+//! files. As a control each program is shown to run when git is called as users call it, or as the
+//! daemon once did.
 
 use crate::rig::Rig;
 use crate::world::until;
@@ -186,7 +187,8 @@ fn sparse_clone(rig: &Rig, name: &str, format: &str) -> Option<PathBuf> {
     Some(dir)
 }
 
-/// The ways to a promisor remote, each with the program on it: the settings, and the program's name.
+/// The ways to a promisor remote, each with the program on it: the settings, and the program's
+/// name.
 fn ways(traps: &Traps, http: &str) -> Vec<(&'static str, Vec<(&'static str, String)>)> {
     let url = |url: &str| ("remote.origin.url", url.to_owned());
     let helper = format!("!{}", traps.program("helper"));
@@ -299,6 +301,14 @@ async fn sec_22_no_program_of_a_promisor_remote_runs_for_a_missing_object() {
         let Some(dir) = make(&rig, name, format) else {
             continue;
         };
+        let program = traps.program("uploadpack");
+        rig.world
+            .git_in(&dir, &["config", "remote.origin.uploadpack", &program]);
+        unprotected_git(&rig, &dir);
+        if traps.take().is_empty() {
+            eprintln!("skipped: this git needs no object for the answer in {name}");
+            continue;
+        }
         no_program_of_a_promisor_remote(&rig, &traps, &dir, "lazy fetching disabled").await;
     }
 }
