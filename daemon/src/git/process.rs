@@ -18,7 +18,7 @@
 //! - `trace2.*` (a file or a socket): the variables that override it turn it off.
 //!
 //! The commands are `version`, `rev-parse`, `symbolic-ref`, `worktree list`, `for-each-ref`,
-//! `config` to read, `check-ignore` and `ls-files`. System, user and repository configuration are
+//! `config` to read, `check-ignore`, `ls-files` and `cat-file -e`. System, user and repository configuration are
 //! read as they are, because `safe.directory` and `core.excludesFile` are in there.
 
 use crate::config;
@@ -52,12 +52,13 @@ const OPTIONS: [&str; 11] = [
 ];
 
 /// Variables for every git process. The rest of its environment is `config::git_env`.
-const ENVIRONMENT: [(&str, &str); 9] = [
+const ENVIRONMENT: [(&str, &str); 10] = [
     ("GIT_NO_LAZY_FETCH", "1"),
     // A list of protocols; none has this name.
     ("GIT_ALLOW_PROTOCOL", "none"),
     ("GIT_OPTIONAL_LOCKS", "0"),
     ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_ADVICE", "0"),
     ("GIT_DISCOVERY_ACROSS_FILESYSTEM", "1"),
     ("GIT_TRACE2", "0"),
     ("GIT_TRACE2_EVENT", "0"),
@@ -92,10 +93,11 @@ pub(super) struct Finished {
 }
 
 impl Finished {
-    /// Returns the first line of what git wrote to standard error, if it wrote anything.
+    /// Returns the first line of what git wrote to standard error, apart from advice.
     pub(super) fn complaint(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.complaint);
-        let line = text.lines().find(|line| !line.trim().is_empty())?;
+        let is_advice = |line: &str| line.trim().is_empty() || line.starts_with("hint:");
+        let line = text.lines().find(|line| !is_advice(line))?;
         Some(line.trim().to_owned())
     }
 }

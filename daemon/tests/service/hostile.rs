@@ -262,6 +262,13 @@ async fn looked_at(rig: &Rig, dir: &Path, part: &str) {
     .await;
 }
 
+fn has_http(rig: &Rig) -> bool {
+    let mut command = clean(rig, "git", &rig.world.path(""));
+    let output = command.arg("--exec-path").stdout(Stdio::piped()).output();
+    let dir = String::from_utf8(output.expect("git is installed").stdout).expect("a path");
+    Path::new(dir.trim()).join("git-remote-http").exists()
+}
+
 /// The promisor remote of a partial clone, in every way, with a daemon whose git is this.
 async fn no_program_of_a_promisor_remote(rig: &Rig, traps: &Traps, dir: &Path, refusal: &str) {
     let http = asking_server();
@@ -272,14 +279,18 @@ async fn no_program_of_a_promisor_remote(rig: &Rig, traps: &Traps, dir: &Path, r
     rig.world.register_at(dir).await;
     rig.world.branch(dir).await;
     traps.assert_none_ran("the first look");
+    let has_http = has_http(rig);
     for (name, settings) in ways(traps, &http) {
+        if !has_http && matches!(name, "helper" | "askpass") {
+            eprintln!("skipped: this git speaks no HTTP");
+            continue;
+        }
         for (key, value) in &settings {
             rig.world.git_in(dir, &["config", key, value]);
         }
         let what = format!("{} by {name}", dir.display());
         rig.world.reconcile_at(dir).await;
         traps.assert_none_ran(&what);
-        looked_at(rig, dir, "it is not certain").await;
         looked_at(rig, dir, refusal).await;
         traps.assert_none_ran(&what);
         assert!(!dir.join(".env").exists(), "{what}");
@@ -309,7 +320,7 @@ async fn sec_22_no_program_of_a_promisor_remote_runs_for_a_missing_object() {
             eprintln!("skipped: this git needs no object for the answer in {name}");
             continue;
         }
-        no_program_of_a_promisor_remote(&rig, &traps, &dir, "lazy fetching disabled").await;
+        no_program_of_a_promisor_remote(&rig, &traps, &dir, "did not write").await;
     }
 }
 

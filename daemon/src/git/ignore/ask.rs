@@ -64,6 +64,9 @@ pub(super) fn exposure(
     let args = ["check-ignore", "-q", "--"].map(OsStr::new);
     let said = ask(git, Start::At(place.root), &[&args[..], &[&file]].concat())?;
     let is_ignored = clean(&said, &[0, 1])? == 0;
+    if is_ignored && configured.is_partial() {
+        check_rules_are_here(git, place)?;
+    }
     let folds_case = configured.ignores_case() || folds_case(place.root);
     if is_ignored && !folds_case {
         return Ok(None);
@@ -82,10 +85,40 @@ fn has_entry(git: &Git, place: SecretPlace<'_>, folds_case: bool) -> Result<bool
         ":(literal)./"
     };
     let file = prefixed(magic, place.relative);
+    Ok(!entries(git, place.root, &[file])?.is_empty())
+}
+
+/// Checks that git has the rules that it reads from the index, where sparse checkout leaves their
+/// files out. From 2.45 on it goes on without a word when they would have to be fetched.
+fn check_rules_are_here(git: &Git, place: SecretPlace<'_>) -> Result<(), Doubt> {
+    let dirs = place.relative.ancestors().skip(1);
+    let rules = dirs.map(|dir| dir.join(".gitignore"));
+    let left_out = rules.filter(|file| !place.root.join(file).is_file());
+    let left_out: Vec<_> = left_out.map(|file| prefixed(":(literal)./", &file)).collect();
+    if left_out.is_empty() {
+        return Ok(());
+    }
+    let listed = entries(git, place.root, &left_out)?;
+    for entry in listed.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
+        // Mode, object, stage and path.
+        let object = entry.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+        let args = ["cat-file".as_ref(), "-e".as_ref(), OsStr::from_bytes(object)];
+        if !ask(git, Start::At(place.root), &args)?.status.success() {
+            let why = "a `.gitignore` is not in this partial clone; git would fetch it".to_owned();
+            return Err(Exposure::Unknown(why).into());
+        }
+    }
+    Ok(())
+}
+
+/// Asks git for the entries of the index at these paths, at every stage.
+fn entries(git: &Git, root: &Path, paths: &[OsString]) -> Result<Vec<u8>, Doubt> {
     let args = ["ls-files", "--stage", "-z", "--"].map(OsStr::new);
-    let said = ask(git, Start::At(place.root), &[&args[..], &[&file]].concat())?;
+    let paths = paths.iter().map(OsString::as_os_str);
+    let args: Vec<&OsStr> = args.into_iter().chain(paths).collect();
+    let said = ask(git, Start::At(root), &args)?;
     clean(&said, &[0])?;
-    Ok(!said.output.is_empty())
+    Ok(said.output)
 }
 
 /// Returns whether names that differ in case are the same file in a worktree, as git finds out when

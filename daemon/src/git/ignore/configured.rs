@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// The keys that can change which files are ignored or which files hold the rules, for `git config
 /// --get-regexp`. A change of any other key, such as the upstream that `git push -u` writes,
 /// changes no answer.
-pub(super) const RELEVANT: &str = r"^(core|extensions|safe|include|includeif|index|feature|sparse)\.";
+pub(super) const RELEVANT: &str = r"^(core|extensions|safe|include|includeif|index|feature|sparse)\.|^remote\..*\.(promisor|partialclonefilter)$";
 
 /// What a configuration says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -130,6 +130,12 @@ impl Configured {
     /// Returns whether git takes names that differ in case for the same.
     pub(super) fn ignores_case(&self) -> bool {
         self.values(b"core.ignorecase").next_back().is_some_and(is_true)
+    }
+
+    /// Returns whether objects may be missing that git would fetch when it needs them.
+    pub(super) fn is_partial(&self) -> bool {
+        let is_promisor = |key: &[u8]| key.starts_with(b"remote.") || key == b"extensions.partialclone";
+        self.entries.iter().any(|(key, _)| is_promisor(key))
     }
 
     /// Returns whether refs are in a reftable, so that no file shows where HEAD points.

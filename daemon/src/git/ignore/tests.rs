@@ -319,6 +319,40 @@ fn sec_31_rules_that_git_cannot_read_are_a_doubt() {
     doubt("a broken index");
 }
 
+/// The rules of a partial clone that sparse checkout leaves out may say the opposite of the user's.
+#[test]
+fn sec_31_rules_that_would_have_to_be_fetched_are_a_doubt() {
+    let repo = Repo::new();
+    repo.write("home/.config/git/ignore", ".env\n");
+    repo.write("repo/.gitignore", "!.env\n");
+    repo.write("repo/file", "x\n");
+    repo.git(&["add", "."]);
+    repo.git(&["commit", "-q", "-m", "rules"]);
+    repo.git(&["config", "uploadpack.allowFilter", "true"]);
+    let url = format!("file://{}", repo.root().display());
+    let clone = [
+        "clone",
+        "-q",
+        "--no-checkout",
+        "--filter=blob:none",
+        &url,
+        "clone",
+    ];
+    repo.git_in(&repo.path(""), &clone);
+    let root = repo.path("clone");
+    repo.git_in(&root, &["config", "core.sparseCheckout", "true"]);
+    repo.write("clone/.git/info/sparse-checkout", "/file\n");
+    repo.git_in(&root, &["checkout", "-q", "main"]);
+    fs::rename(repo.root(), repo.path("upstream")).expect("renamed");
+    fs::rename(&root, repo.root()).expect("renamed");
+    let exposure = repo.exposure(ENV);
+    assert!(matches!(&exposure, Some(Exposure::Unknown(_))), "{exposure:?}");
+    let url = format!("file://{}", repo.path("upstream").display());
+    repo.git(&["config", "remote.origin.url", &url]);
+    repo.git(&["cat-file", "-p", ":.gitignore"]);
+    assert_eq!(repo.exposure(ENV), NOT_IGNORED, "once they are fetched");
+}
+
 #[test]
 fn sec_31_rules_of_the_user_that_cannot_be_read_are_a_doubt() {
     if rustix::process::geteuid().is_root() {
