@@ -98,6 +98,8 @@ pub(crate) struct Recovered {
     pub(crate) swept: usize,
     /// New places of directories that the catalog does not know.
     pub(crate) lost: Vec<PathBuf>,
+    /// Directories that the catalog does not know and that could not be moved. They are not served.
+    pub(crate) unmoved: Vec<PathBuf>,
 }
 
 /// Why the engine could not do it.
@@ -424,7 +426,10 @@ impl Engine {
                 self.delete(&dir.key).await?;
                 recovered.swept += 1;
             } else {
-                recovered.lost.extend(self.set_aside(&dir.key, now).await);
+                match self.set_aside(&dir.key, now).await {
+                    Some(place) => recovered.lost.push(place),
+                    None => recovered.unmoved.push(dir.path),
+                }
             }
         }
         Ok(recovered)

@@ -141,6 +141,8 @@ pub struct LocalLakebase {
     data_dir: PathBuf,
     config_file: PathBuf,
     ca_file: PathBuf,
+    /// Directories that no branch has and that could not be moved to `lost`.
+    unmoved: Vec<PathBuf>,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Held as long as this directory is ours.
@@ -168,7 +170,7 @@ impl LocalLakebase {
         let ca_file = authority.file().to_owned();
         let key_id = signer.key_id().map_err(|error| in_dir(io::Error::other(error)))?;
         let catalog = Catalog::open(&dir.join(CATALOG), &key_id).await?;
-        let engine = engine(&config, &catalog, &clock).await?;
+        let (engine, unmoved) = engine(&config, &catalog, &clock).await?;
         renew_descriptors(&catalog, &key_id, branches).await?;
         let shared_port = catalog.setting(control::SHARED_PORT).await?;
         let listeners = Listeners::new(Needs {
@@ -198,6 +200,7 @@ impl LocalLakebase {
             data_dir: dir.clone(),
             config_file: dir.join(PROFILES),
             ca_file,
+            unmoved,
             control,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -264,6 +267,11 @@ impl LocalLakebase {
         let health = self.control.health();
         let mut problems: Vec<_> = health.without_data.iter().map(without_data).collect();
         problems.extend((health.lost > 0).then(|| lost(health.lost, &self.data_dir.join(LOST))));
+        problems.extend(
+            self.unmoved
+                .iter()
+                .map(|path| unmoved(path, &self.data_dir.join(LOST))),
+        );
         problems
     }
 
@@ -347,7 +355,11 @@ async fn check(dir: &Path) -> Result<Directories, StartError> {
 }
 
 /// Opens the engine and puts the disk in order by what the catalog says.
-async fn engine(config: &Config, catalog: &Catalog, clock: &Clock) -> Result<Engine, StartError> {
+async fn engine(
+    config: &Config,
+    catalog: &Catalog,
+    clock: &Clock,
+) -> Result<(Engine, Vec<PathBuf>), StartError> {
     let engine = Engine::open(EngineConfig {
         data_dir: config.data_dir.clone(),
         pg_bindir: config.pg_bindir.clone(),
@@ -377,7 +389,7 @@ async fn engine(config: &Config, catalog: &Catalog, clock: &Clock) -> Result<Eng
     for key in &removed {
         catalog.forget_removal(&key.uid).await?;
     }
-    Ok(engine)
+    Ok((engine, recovered.unmoved))
 }
 
 /// Writes the descriptors that the disk does not have as the catalog has them.
@@ -394,6 +406,17 @@ fn without_data(branch: &BranchName) -> LocalProblem {
     LocalProblem {
         message: format!("the data of `{branch}` are missing, and it is not served"),
         fix: "put them back, or run `lakebased local recover`, which drops it".to_owned(),
+    }
+}
+
+fn unmoved(path: &Path, lost: &Path) -> LocalProblem {
+    LocalProblem {
+        message: format!(
+            "no branch has `{}`, and it cannot be moved to `{}`",
+            path.display(),
+            lost.display()
+        ),
+        fix: "move it away, or remove it if you do not need it; the log has the reason".to_owned(),
     }
 }
 

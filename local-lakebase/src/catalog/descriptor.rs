@@ -18,6 +18,9 @@ use crate::storage::{self, descriptor_file};
 /// The version of the file's form.
 const FORMAT: u32 = 1;
 
+/// The largest generation that is believed: a commit each microsecond would take 285 years to it.
+const MAX_GENERATION: i64 = 1 << 53;
+
 /// Everything that the catalog remembers of one branch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Contents {
@@ -126,6 +129,9 @@ impl Described {
         match serde_json::from_str::<Descriptor>(text) {
             Ok(descriptor) if descriptor.format > FORMAT => {
                 Self::Unreadable("a newer version wrote it".to_owned())
+            }
+            Ok(descriptor) if !(0..=MAX_GENERATION).contains(&descriptor.generation) => {
+                Self::Unreadable("its generation is out of range".to_owned())
             }
             Ok(descriptor) if !descriptor.contents.is_consistent() => {
                 Self::Unreadable("its parts are of different branches".to_owned())
@@ -274,12 +280,15 @@ pub(crate) mod tests {
         mixed.contents.roles[0].branch_uid = "br-other".into();
         let mut moved = here.clone();
         moved.contents.endpoints[0].name = primary("other").name;
+        let mut endless = here.clone();
+        endless.generation = i64::MAX;
         let whole = serde_json::to_string(&here).unwrap();
         let half = whole[..whole.len() / 2].to_owned();
         for broken in [
             text(&newer),
             text(&mixed),
             text(&moved),
+            text(&endless),
             Content::Text(half),
             Content::Text(String::new()),
         ] {

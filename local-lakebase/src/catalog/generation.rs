@@ -53,12 +53,9 @@ pub(super) async fn raise(
     if changed == Changed::default() {
         return Ok(vec![]);
     }
-    let sql = "UPDATE setting SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = ? \
-               RETURNING CAST(value AS INTEGER)";
-    let generation: i64 = sqlx::query_scalar(sql)
-        .bind(GENERATION)
-        .fetch_one(&mut *db)
-        .await?;
+    let sql = "UPDATE setting SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = ?";
+    sqlx::query(sql).bind(GENERATION).execute(&mut *db).await?;
+    let (stamp, generation) = stamp(db, key_id).await?;
     let mut uids: BTreeSet<String> = BTreeSet::new();
     for uid in changed.branches {
         let sql = "UPDATE branch SET generation = ? WHERE uid = ?";
@@ -74,43 +71,39 @@ pub(super) async fn raise(
         let all = sqlx::query_scalar(sql).bind(generation).bind(project);
         uids.extend(all.fetch_all(&mut *db).await?);
     }
-    let stamp = stamp(db, key_id).await?;
     let mut descriptors = Vec::with_capacity(uids.len());
     for uid in &uids {
-        descriptors.extend(describe(db, uid, &stamp).await?);
+        descriptors.extend(describe(db, uid, generation, &stamp).await?);
     }
     Ok(descriptors)
 }
 
-/// What descriptors say of this catalog.
-pub(super) async fn stamp(db: &mut SqliteConnection, key_id: &str) -> Result<Stamp, sqlx::Error> {
+/// What descriptors say of this catalog, and its generation.
+pub(super) async fn stamp(db: &mut SqliteConnection, key_id: &str) -> Result<(Stamp, i64), sqlx::Error> {
     let rows: Vec<(String, String)> = sqlx::query_as("SELECT key, value FROM setting")
         .fetch_all(db)
         .await?;
     let mut settings: BTreeMap<_, _> = rows.into_iter().collect();
-    settings.remove(GENERATION);
-    Ok(Stamp {
+    let generation = settings.remove(GENERATION).and_then(|text| text.parse().ok());
+    let stamp = Stamp {
         catalog_id: settings.remove(CATALOG_ID).unwrap_or_default(),
         key_id: key_id.to_owned(),
         settings,
-    })
+    };
+    Ok((stamp, generation.unwrap_or_default()))
 }
 
-/// The descriptor of a branch; none for one that is still being made, whose directory does not have its name yet.
+/// The descriptor of a branch that was last changed in a generation; none for one that is still being made, whose directory
+/// does not have its name yet.
 pub(super) async fn describe(
     db: &mut SqliteConnection,
     uid: &str,
+    generation: i64,
     stamp: &Stamp,
 ) -> Result<Option<Descriptor>, sqlx::Error> {
-    let Some(contents) = contents(db, uid).await? else {
-        return Ok(None);
-    };
-    if contents.branch.phase == Phase::Creating {
-        return Ok(None);
-    }
-    let sql = "SELECT generation FROM branch WHERE uid = ?";
-    let generation = sqlx::query_scalar(sql).bind(uid).fetch_one(db).await?;
-    Ok(Some(Descriptor::new(stamp, generation, contents)))
+    let contents = contents(db, uid).await?;
+    let finished = contents.filter(|contents| contents.branch.phase != Phase::Creating);
+    Ok(finished.map(|contents| Descriptor::new(stamp, generation, contents)))
 }
 
 /// Everything that the catalog remembers of a branch.
@@ -221,10 +214,12 @@ impl Catalog {
         }
         let _turn = self.descriptors.turn.lock().await;
         let mut db = self.pool.acquire().await?;
-        let stamp = stamp(&mut db, &self.descriptors.key_id).await?;
+        let (stamp, _) = stamp(&mut db, &self.descriptors.key_id).await?;
         let mut descriptors = vec![];
         for uid in &uids {
-            match describe(&mut db, uid, &stamp).await? {
+            let sql = "SELECT generation FROM branch WHERE uid = ?";
+            let found: Option<i64> = sqlx::query_scalar(sql).bind(uid).fetch_optional(&mut *db).await?;
+            match describe(&mut db, uid, found.unwrap_or_default(), &stamp).await? {
                 Some(descriptor) => descriptors.push(descriptor),
                 None => self.descriptors.forget(uid),
             }

@@ -83,10 +83,11 @@ async fn read(file: &Path) -> Result<Found, sqlx::Error> {
     let checked: String = sqlx::query_scalar("PRAGMA quick_check(1)")
         .fetch_one(&mut db)
         .await?;
-    let found = if checked == "ok" {
-        rows(&mut db).await
-    } else {
-        Ok(Found::Unreadable(checked))
+    let found = match checked.lines().last() {
+        Some("ok") => rows(&mut db).await,
+        // A heading may come first.
+        Some(reason) => Ok(Found::Unreadable(reason.to_owned())),
+        None => Ok(Found::Unreadable("it was not checked".to_owned())),
     };
     db.close().await?;
     found
@@ -211,7 +212,7 @@ impl Catalog {
         };
         Ok(Remembered {
             branches,
-            settings: generation::stamp(&mut db, "").await?.settings,
+            settings: generation::stamp(&mut db, "").await?.0.settings,
             operations: operations.into_iter().map(operation).collect(),
         })
     }

@@ -163,6 +163,81 @@ async fn operations_outlive_their_branch_but_not_for_ever() {
 }
 
 #[tokio::test]
+async fn ll_05_a_descriptor_that_cannot_be_written_is_written_later_and_costs_no_commit() {
+    let (dir, catalog) = with(&shop()).await;
+    let place = dir.path().join("projects/shop/br-production");
+    catalog.retry_descriptors().await.unwrap();
+    std::fs::create_dir_all(&place).unwrap();
+    assert!(
+        catalog
+            .branch(&branch("production", Phase::Ready).name)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    catalog.retry_descriptors().await.unwrap();
+    let described = || {
+        let key = crate::engine::BranchKey {
+            project: "shop".into(),
+            uid: "br-production".into(),
+        };
+        Described::parse(&crate::storage::descriptor_file::read(&place), &key)
+    };
+    let first = described().here().unwrap().clone();
+    assert_eq!(
+        (first.generation, first.contents.endpoints),
+        (1, vec![primary("production")])
+    );
+    // Operations change no descriptor; a project changes those of all its branches.
+    let operation = Write::Operation(OperationRow {
+        name: "projects/shop/operations/1".into(),
+        create_time: now(),
+        body: "{}".into(),
+    });
+    catalog.commit(&[operation]).await.unwrap();
+    assert_eq!(described().here().unwrap().generation, 1);
+    let renamed = ProjectRecord {
+        display_name: "Renamed".into(),
+        ..project::tests::record("shop", now())
+    };
+    catalog.commit(&[Write::Project(renamed.clone())]).await.unwrap();
+    let second = described().here().unwrap().clone();
+    assert_eq!((second.generation, second.contents.project), (2, renamed));
+    assert_eq!(second.catalog_id, first.catalog_id);
+}
+
+#[tokio::test]
+async fn ll_06_a_removal_is_noted_with_the_row_until_its_data_are_gone() {
+    let (_dir, catalog) = with(&shop()).await;
+    let more = [
+        Write::Branch(branch("dev", Phase::Deleted)),
+        Write::Branch(branch("half", Phase::Creating)),
+    ];
+    catalog.commit(&more).await.unwrap();
+    let uids = async || {
+        let removals = catalog.removals().await.unwrap();
+        let mut uids: Vec<_> = removals.into_iter().map(|key| key.uid).collect();
+        uids.sort();
+        uids
+    };
+    assert_eq!(uids().await, Vec::<String>::new());
+    let unfinished = catalog.unfinished().await.unwrap();
+    assert_eq!(
+        unfinished.iter().map(|key| key.uid.as_str()).collect::<Vec<_>>(),
+        ["br-half"]
+    );
+    catalog
+        .commit(&[Write::RemoveBranch("br-dev".into())])
+        .await
+        .unwrap();
+    assert_eq!(uids().await, ["br-dev"]);
+    catalog.forget_removal("br-dev").await.unwrap();
+    let project = "projects/shop".parse().unwrap();
+    catalog.commit(&[Write::RemoveProject(project)]).await.unwrap();
+    assert_eq!(uids().await, ["br-half", "br-production"]);
+}
+
+#[tokio::test]
 async fn settings_are_kept() {
     let (_dir, catalog) = with(&[]).await;
     assert_eq!(catalog.setting("api_port").await.unwrap(), None);

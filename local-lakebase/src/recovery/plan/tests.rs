@@ -146,6 +146,38 @@ fn ll_04_the_catalog_of_another_installation_gives_nothing() {
 }
 
 #[test]
+fn ll_04_data_of_another_installation_are_taken_in_where_no_name_is_taken() {
+    let foreign = |id: &str, name: &str| {
+        let mut seen = at(id, "theirs", 50);
+        seen.key.project = name.to_owned();
+        let Described::Here(descriptor) = &mut seen.described else {
+            unreachable!()
+        };
+        let contents = &mut descriptor.contents;
+        contents.project.name = format!("projects/{name}").parse().unwrap();
+        contents.project.uid = format!("uid-{name}");
+        contents.branch.name = format!("projects/{name}/branches/{id}").parse().unwrap();
+        seen
+    };
+    let dirs = vec![
+        at("production", "ours", 3),
+        foreign("a", "theirs"),
+        foreign("b", "shop"),
+    ];
+    let plan = plan(&with_catalog("ours", &[("production", 3)], dirs));
+    assert_eq!(
+        restored(&plan),
+        [("production", Origin::Catalog), ("a", Origin::Descriptor)]
+    );
+    assert_eq!(
+        plan.set_aside,
+        [(key("b"), Reason::NameTaken)],
+        "another project of the name"
+    );
+    assert_eq!((plan.id.as_str(), plan.generation), ("ours", 51));
+}
+
+#[test]
 fn ll_07_what_has_lapsed_meanwhile_lives_for_another_day() {
     let mut dirs = vec![
         at("a", "ours", 1),
