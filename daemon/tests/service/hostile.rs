@@ -89,7 +89,7 @@ fn clean(rig: &Rig, program: &str, dir: &Path) -> Command {
 fn plain_git(rig: &Rig, dir: &Path, args: &[&str]) {
     let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
     let status = clean(rig, "git", dir).args(identity).args(args).status();
-    drop(status.expect("git is installed"));
+    status.expect("git is installed");
 }
 
 /// Git as the daemon once asked it what is ignored.
@@ -101,7 +101,7 @@ fn unprotected_git(rig: &Rig, dir: &Path) {
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_OPTIONAL_LOCKS", "0")
         .status();
-    drop(status.expect("git is installed"));
+    status.expect("git is installed");
 }
 
 /// Makes a repository with one commit and a configuration of ours, on a git branch of its own name.
@@ -296,11 +296,13 @@ async fn no_program_of_a_promisor_remote(rig: &Rig, traps: &Traps, dir: &Path, r
     }
 }
 
+/// Makes a repository of this name and format.
+type Maker = fn(&Rig, &str, &str) -> Option<PathBuf>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec_22_no_program_of_a_promisor_remote_runs_for_a_missing_object() {
     let rig = Rig::ready().await;
     let traps = Traps::new(&rig);
-    type Maker = fn(&Rig, &str, &str) -> Option<PathBuf>;
     let kinds: [(&str, &str, Maker); 3] = [
         ("partial", "--object-format=sha1", partial_clone),
         ("partial256", "--object-format=sha256", partial_clone),
@@ -443,7 +445,7 @@ fn control(rig: &Rig, traps: &Traps, dir: &Path) {
             "pager" => {
                 let mut script = clean(rig, "script", dir);
                 let status = script.args(["-qec", "git log", "/dev/null"]).status();
-                drop(status.expect("it is there"));
+                status.expect("it is there");
                 traps.assert_ran(name, key);
             }
             "askpass" | "helper" => {

@@ -243,7 +243,7 @@ async fn sec_30_rules_on_the_way_to_a_file_in_a_directory_count() {
     let file = main.join("sub/.env");
     rig.world.reconcile().await;
     fs::remove_file(main.join(".env")).expect("it is empty");
-    let changes: [(&str, fn(&Rig), bool); 5] = [
+    let changes: [Change; 5] = [
         ("a rule of the root", |_| {}, true),
         (
             "the directory negates it",
