@@ -135,7 +135,8 @@ pub(crate) fn may_hold_block(file: &EnvFile) -> Result<bool, Problem> {
     Ok(env_file::without_block(&text).as_ref() != Ok(&text))
 }
 
-/// Takes the block out of the file; every other line stays. Returns whether there was one. Blocking.
+/// Takes the block out of the file; every other line stays. Returns whether there was one.
+/// Blocking.
 ///
 /// # Errors
 /// Why it is still there.
@@ -151,8 +152,8 @@ pub(crate) fn remove(file: &EnvFile, emptied: Emptied) -> Result<bool, Problem> 
     Ok(true)
 }
 
-/// Deletes the file if nothing is in it. It is moved aside before it is read for the last time, so a line that is written at the
-/// same time is not lost.
+/// Deletes the file if nothing is in it. It is moved aside before it is read for the last time, so
+/// a line that is written at the same time is not lost.
 fn delete_empty(path: &Path, admin_dir: &Path) -> Result<(), Problem> {
     let delete = || -> io::Result<String> {
         if fs::symlink_metadata(path)?.len() > 0 {
@@ -357,8 +358,8 @@ fn new_file(dir: &Path, admin_dir: &Path) -> io::Result<Fresh> {
     })
 }
 
-/// Removes the directories that a killed daemon left beside the file: those with nothing in them but
-/// what it made.
+/// Removes the directories that a killed daemon left beside the file: those with nothing in them
+/// but what it made.
 fn sweep_aside(dir: &Path) {
     let is_ours = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes());
     let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
@@ -554,7 +555,8 @@ mod tests {
         assert!(file.path().is_symlink());
     }
 
-    /// A program that puts its file in place whenever there is none, while the block comes and goes.
+    /// A program that puts its file in place whenever there is none, while the block comes and
+    /// goes.
     #[test]
     fn sec_35_a_line_that_is_written_while_an_empty_file_goes_is_not_lost() {
         let (_dir, file) = in_worktree("", "");
