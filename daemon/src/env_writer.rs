@@ -136,7 +136,8 @@ pub(crate) fn may_hold_block(file: &EnvFile) -> Result<bool, Problem> {
     Ok(env_file::without_block(&text).as_ref() != Ok(&text))
 }
 
-/// Takes the block out of the file; every other line stays. Returns whether there was one. Blocking.
+/// Takes the block out of the file; every other line stays. Returns whether there was one.
+/// Blocking.
 ///
 /// # Errors
 /// Why it is still there.
@@ -152,8 +153,8 @@ pub(crate) fn remove(file: &EnvFile, emptied: Emptied) -> Result<bool, Problem> 
     Ok(true)
 }
 
-/// Deletes the file if nothing is in it. It is moved aside before it is read for the last time, so a line that is written at the
-/// same time is not lost.
+/// Deletes the file if nothing is in it. It is moved aside before it is read for the last time, so
+/// a line that is written at the same time is not lost.
 fn delete_empty(path: &Path, admin_dir: &Path) -> Result<(), Problem> {
     let delete = || -> io::Result<String> {
         if fs::symlink_metadata(path)?.len() > 0 {
@@ -161,12 +162,12 @@ fn delete_empty(path: &Path, admin_dir: &Path) -> Result<(), Problem> {
         }
         let dir = path.parent().unwrap_or(Path::new("."));
         let aside = new_file(dir, admin_dir)?;
-        fs::rename(path, aside.path())?;
-        if !fs::symlink_metadata(aside.path())?.is_file() {
-            aside.persist_noclobber(path)?;
+        fs::rename(path, aside.file.path())?;
+        if !fs::symlink_metadata(aside.file.path())?.is_file() {
+            aside.file.persist_noclobber(path)?;
             return Ok(String::new());
         }
-        read(aside.path())
+        read(aside.file.path())
     };
     let written = delete().map_err(|error| cannot("delete", path, &error))?;
     if written.is_empty() {
@@ -327,7 +328,8 @@ fn is_private(path: &Path) -> bool {
 fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let is_there = fs::symlink_metadata(path).is_ok();
-    let mut file = new_file(dir, admin_dir)?;
+    let mut new = new_file(dir, admin_dir)?;
+    let file = &mut new.file;
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
@@ -350,12 +352,12 @@ fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
             ));
         }
         Swap::NothingThere => {
-            file.persist_noclobber(path)?;
+            new.file.persist_noclobber(path)?;
             String::new()
         }
         Swap::Unsupported => {
             let replaced = read(path)?;
-            file.persist(path)?;
+            new.file.persist(path)?;
             replaced
         }
     };
@@ -364,17 +366,52 @@ fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
     Ok(replaced)
 }
 
-/// Makes a file in git's directory of the worktree, or beside the place where it is to go when that is on another disk.
-fn new_file(dir: &Path, admin_dir: &Path) -> io::Result<tempfile::NamedTempFile> {
+/// A new file, and the directory that was made for it.
+struct Fresh {
+    file: tempfile::NamedTempFile,
+    /// Removed after the file.
+    _aside: Option<tempfile::TempDir>,
+}
+
+/// Makes a file in git's directory of the worktree. Where that is on another disk, the file is made
+/// beside the place where it is to go, in a directory `.git`, which git never lists.
+fn new_file(dir: &Path, admin_dir: &Path) -> io::Result<Fresh> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
     let device = |dir: &Path| fs::metadata(dir).map(|meta| meta.dev()).ok();
     if device(admin_dir).is_some_and(|there| Some(there) == device(dir))
         && let Ok(file) = builder.tempfile_in(admin_dir)
     {
-        return Ok(file);
+        return Ok(Fresh { file, _aside: None });
     }
-    builder.tempfile_in(dir)
+    sweep_aside(dir);
+    let aside = builder.tempdir_in(dir)?;
+    let hidden = aside.path().join(".git");
+    fs::create_dir(&hidden)?;
+    let file = builder.tempfile_in(hidden)?;
+    Ok(Fresh {
+        file,
+        _aside: Some(aside),
+    })
+}
+
+/// Removes the directories that a killed daemon left beside the file: those with nothing in them
+/// but what it made.
+fn sweep_aside(dir: &Path) {
+    let is_ours = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes());
+    let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if is_ours(&entry) && is_dir(&entry) {
+            let hidden = entry.path().join(".git");
+            let left = fs::read_dir(&hidden).into_iter().flatten().flatten();
+            for file in left.filter(|file| is_ours(file) && !is_dir(file)) {
+                fs::remove_file(file.path()).ok();
+            }
+            // Neither goes while something else is in it.
+            fs::remove_dir(hidden).ok();
+            fs::remove_dir(entry.path()).ok();
+        }
+    }
 }
 
 /// What came of swapping two files.
@@ -490,7 +527,7 @@ mod tests {
         let admin = tempfile::tempdir().expect("a temp dir");
         fs::write(&path, "A=1\n").expect("written");
         let file = new_file(dir.path(), admin.path()).expect("made");
-        assert!(file.path().starts_with(admin.path()));
+        assert!(file.file.path().starts_with(admin.path()));
         drop(file);
         keep_block(&path, admin.path(), &variables()).expect("written");
         assert_eq!((names(dir.path()).len(), names(admin.path()).len()), (1, 0));
@@ -578,7 +615,8 @@ mod tests {
         assert!(file.path().is_symlink());
     }
 
-    /// A program that puts its file in place whenever there is none, while the block comes and goes.
+    /// A program that puts its file in place whenever there is none, while the block comes and
+    /// goes.
     #[test]
     fn sec_35_a_line_that_is_written_while_an_empty_file_goes_is_not_lost() {
         let (_dir, file) = in_worktree("", "");
@@ -607,5 +645,46 @@ mod tests {
             remove(&file, Emptied::Goes).ok();
         }
         program.join().expect("no line is lost");
+    }
+
+    /// A worktree on another disk than its repository.
+    #[test]
+    fn sec_35_a_new_file_beside_the_old_one_is_not_listed_by_git() {
+        let (dir, path) = env();
+        let Ok(admin) = tempfile::tempdir_in("/dev/shm") else {
+            eprintln!("skipped: there is no other disk");
+            return;
+        };
+        let device = |dir: &Path| fs::metadata(dir).expect("there").dev();
+        if device(admin.path()) == device(dir.path()) {
+            eprintln!("skipped: there is no other disk");
+            return;
+        }
+        let git = |args: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            let git = git.args(args).current_dir(dir.path()).env("HOME", dir.path());
+            let output = git.output().expect("git is installed");
+            assert!(output.status.success(), "git {args:?}");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        git(&["init", "-q"]);
+        let mut new = new_file(dir.path(), admin.path()).expect("made");
+        new.file.write_all(b"PGPASSWORD=secret").expect("written");
+        assert!(new.file.path().starts_with(dir.path()));
+        assert_eq!(git(&["status", "--porcelain", "-uall"]), "");
+        git(&["add", "-A"]);
+        assert_eq!(git(&["ls-files"]), "");
+        // As when the daemon is killed: the next write takes it away.
+        let left = new.file.path().to_owned();
+        std::mem::forget(new);
+        let kept = dir.path().join(".env.lakebase-kept/.git");
+        fs::create_dir_all(&kept).expect("made");
+        fs::write(kept.join("mine"), "").expect("written");
+        keep_block(&path, admin.path(), &variables()).expect("written");
+        assert!(!left.exists());
+        assert!(kept.join("mine").exists(), "it is not ours");
+        let mut names = names(dir.path());
+        names.sort();
+        assert_eq!(names, [".env", ".env.lakebase-kept", ".git"]);
     }
 }

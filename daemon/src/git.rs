@@ -1,6 +1,6 @@
-//! Reads git: which worktrees a repository has, where their HEADs point, which files git ignores. The only user of git2, which
-//! is never asked to fetch. Git itself is run for what libgit2 cannot open and for what it ignores. Changes nothing, and says
-//! "unknown" where it could not look.
+//! Reads git: which worktrees a repository has, where their HEADs point, which files git ignores.
+//! The only user of git2, which is never asked to fetch. Git itself is run for what libgit2 cannot
+//! open and for what it ignores. Changes nothing, and says "unknown" where it could not look.
 
 use crate::machine::is_remote;
 use crate::patient::Hangs;

@@ -86,7 +86,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How soon after a write of an index the `.env` beside it is checked: a rebase writes it many times.
+/// How soon after a write of an index the `.env` beside it is checked: a rebase writes it many
+/// times.
 const INDEX_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the daemon until `stop`.
@@ -208,7 +209,8 @@ fn service(
     }
 }
 
-/// Hands the watcher's hints to the controller, and those about an index to the guard of `.env` files.
+/// Hands the watcher's hints to the controller, and those about an index to the guard of `.env`
+/// files.
 async fn forward(mut hinted: mpsc::Receiver<Hint>, controller: Handle, guard: Arc<EnvGuard>) {
     while let Some(hint) = hinted.recv().await {
         match hint {

@@ -538,8 +538,8 @@ impl Reconciler {
         }
     }
 
-    /// Finds the `.env` files about which git may say something else by now. Before the service is asked, which may take long or
-    /// fail: a password must not wait for that.
+    /// Finds the `.env` files about which git may say something else by now. Before the service is
+    /// asked, which may take long or fail: a password must not wait for that.
     async fn inspect_env_files(
         &self,
         id: &RepositoryId,

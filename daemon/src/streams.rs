@@ -128,7 +128,8 @@ impl Service {
         }
     }
 
-    /// Starts to check that no password is where git may pick it up, after a checkout in the worktree of a path.
+    /// Starts to check that no password is where git may pick it up, after a checkout in the
+    /// worktree of a path.
     pub(crate) fn check_env_file(&self, repositories: &Repositories, path: &Path) -> EnvCheck {
         let Some((view, worktree)) = find_worktree(repositories, path) else {
             return EnvCheck(None);
@@ -154,7 +155,8 @@ impl Service {
         })))
     }
 
-    /// Tells a hook what happens until its worktree's branch is ready and no password is where git may pick it up.
+    /// Tells a hook what happens until its worktree's branch is ready and no password is where git
+    /// may pick it up.
     pub(crate) async fn follow_checkout(
         self,
         path: PathBuf,

@@ -57,9 +57,9 @@ pub(crate) async fn tend(
             }
         }
         if let Some(target) = &target_now
-            && let Err(problem) = credential(reconciler, memory, worktree, target, disk).await
+            && let Err(hindrance) = credential(reconciler, memory, worktree, target, disk).await
         {
-            problem_now = Some(problem);
+            problem_now = Some(hindrance.into());
         }
         // Shown only now: whoever waited for the branch finds `.env` in place, and may remove the worktree at once without
         // meeting us in it. Nobody waits for the other worktrees.
@@ -155,23 +155,45 @@ async fn target(
 
 /// Keeps the credentials fresh that were served before, while nothing else about their branches can be found out: whoever
 /// follows one must not be left with a password that has ended. One that cannot be had ends it; the others cannot either.
-pub(crate) async fn keep_fresh(reconciler: &Reconciler, memory: &mut Memory, view: &RepositoryView) {
+pub(crate) async fn keep_fresh(reconciler: &Reconciler, memory: &mut Memory, view: &mut RepositoryView) {
     let disk = memory.env.look(&memory.looking).await;
     let ready = view
         .worktrees
-        .iter()
+        .iter_mut()
         .filter(|worktree| worktree.standing == Standing::Ready);
     for worktree in ready {
-        if let Some(target) = &worktree.target
-            && let Err(problem) = credential(reconciler, memory, worktree, target, disk).await
-        {
-            tracing::debug!(problem.message, "cannot keep a credential fresh");
-            return;
+        let Some(target) = worktree.target.clone() else {
+            continue;
+        };
+        match credential(reconciler, memory, worktree, &target, disk).await {
+            Ok(()) => {}
+            Err(Hindrance::Credential(problem)) => {
+                tracing::debug!(problem.message, "cannot keep a credential fresh");
+                return;
+            }
+            Err(Hindrance::EnvFile(problem)) if worktree.problem.as_ref() == Some(&problem) => {}
+            Err(Hindrance::EnvFile(problem)) => Arc::make_mut(worktree).problem = Some(problem),
         }
     }
 }
 
-/// Keeps a credential at hand, and the worktree's `.env` in line with it if the disk answers.
+/// The part of a worktree's credential that failed.
+enum Hindrance {
+    /// The service gives none.
+    Credential(Problem),
+    /// It is not in the `.env`. Other worktrees have theirs.
+    EnvFile(Problem),
+}
+
+impl From<Hindrance> for Problem {
+    fn from(hindrance: Hindrance) -> Self {
+        match hindrance {
+            Hindrance::Credential(problem) | Hindrance::EnvFile(problem) => problem,
+        }
+    }
+}
+
+/// Keeps a credential cached, and the worktree's `.env` in line with it if the disk answers.
 ///
 /// # Errors
 /// What hinders either.
@@ -181,14 +203,15 @@ async fn credential(
     worktree: &WorktreeView,
     target: &Arc<Target>,
     disk: Result<(), Hangs>,
-) -> Result<(), Problem> {
+) -> Result<(), Hindrance> {
     let minted = reconciler.credentials.fetch(target, Freshness::Fresh).await;
-    let minted = minted.map_err(|error| problem(&error))?;
+    let minted = minted.map_err(|error| Hindrance::Credential(problem(&error)))?;
     failpoint::pass("credential: minted");
     if disk.is_err() {
         return Ok(());
     }
     let Memory { env, looking, .. } = memory;
     let guard = &reconciler.env_guard;
-    env.keep(guard, looking, &worktree.id, (target, &minted)).await
+    let kept = env.keep(guard, looking, &worktree.id, (target, &minted)).await;
+    kept.map_err(Hindrance::EnvFile)
 }

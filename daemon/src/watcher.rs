@@ -183,7 +183,8 @@ fn is_missing(error: &notify::Error) -> bool {
     }
 }
 
-/// The hints of an event. A directory that went away has lost its watch with it; after an error or a lost event any may have.
+/// The hints of an event. A directory that went away has lost its watch with it; after an error or
+/// a lost event any may have.
 fn hints_of(event: notify::Result<Event>, watched: &mut Watched) -> BTreeSet<Hint> {
     let event = match event {
         Ok(event) if !event.need_rescan() => event,

@@ -1,4 +1,5 @@
-//! Questions to git itself about what libgit2 cannot open: refs in a reftable, SHA-256, partial clones.
+//! Questions to git itself about what libgit2 cannot open: refs in a reftable, SHA-256, partial
+//! clones.
 
 use super::process::{Finished, Git, Start};
 use daemon_core::ids::GitRef;

@@ -8,18 +8,19 @@
 //!   the path is `/dev/null`.
 //! - `core.pager`, `pager.*`: `--no-pager`, and the output is a file.
 //! - `alias.*`: an alias cannot replace a command of git's own.
-//! - `filter.*`, `diff.*`, `merge.*`, `gpg.*`, `core.editor`, `sequence.editor`, …: no command below
-//!   converts, compares, merges, signs or edits.
+//! - `filter.*`, `diff.*`, `merge.*`, `gpg.*`, `core.editor`, `sequence.editor`, …: no command
+//!   below converts, compares, merges, signs or edits.
 //! - `remote.*.uploadpack`, `remote.*.vcs`, `url.*.insteadOf`, `core.sshCommand`, `core.gitProxy`,
-//!   `core.askPass`, `credential.*`, `core.alternateRefsCommand`: they need a fetch. A partial clone
-//!   starts one for a missing object, which `GIT_NO_LAZY_FETCH` forbids. Releases without that
-//!   variable (it came with 2.45 and the security fixes of 2024) start it, and no protocol is
+//!   `core.askPass`, `credential.*`, `core.alternateRefsCommand`: they need a fetch. A partial
+//!   clone starts one for a missing object, which `GIT_NO_LAZY_FETCH` forbids. Releases without
+//!   that variable (it came with 2.45 and the security fixes of 2024) start it, and no protocol is
 //!   allowed there. `fetch.bundleURI` is cleared because it is read before that check.
 //! - `trace2.*` (a file or a socket): the variables that override it turn it off.
 //!
 //! The commands are `version`, `rev-parse`, `symbolic-ref`, `worktree list`, `for-each-ref`,
-//! `config` to read, `check-ignore`, `ls-files` and `cat-file -e`. System, user and repository configuration are
-//! read as they are, because `safe.directory` and `core.excludesFile` are in there.
+//! `config` to read, `check-ignore`, `ls-files` and `cat-file -e`. System, user and repository
+//! configuration are read as they are, because `safe.directory` and `core.excludesFile` are in
+//! there.
 
 use crate::config;
 use std::ffi::{OsStr, OsString};

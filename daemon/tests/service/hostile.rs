@@ -299,6 +299,9 @@ async fn no_program_of_a_promisor_remote(rig: &Rig, traps: &Traps, dir: &Path, r
     }
 }
 
+/// Makes a repository of this name and format.
+type Maker = fn(&Rig, &str, &str) -> Option<PathBuf>;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec_22_no_program_of_a_promisor_remote_runs_for_a_missing_object() {
     let rig = Rig::ready().await;

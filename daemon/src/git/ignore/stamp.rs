@@ -3,7 +3,9 @@
 
 use super::super::version::Version;
 use daemon_core::Timestamp;
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// A file that git read, or would have read had it been there.
@@ -12,11 +14,21 @@ pub(super) enum Stamp {
     Missing,
     /// A regular file.
     File(Version),
+    /// `/dev/null`, which is how git is told to read nothing.
+    Null,
     /// A link: its own attributes, and those of the regular file that it leads to, if there is one.
-    Link(Version, Option<Version>),
+    Link(Version, Target),
     /// Neither, or its attributes cannot be read. Reading it could block (a FIFO) or never end (a
     /// device).
     Odd,
+}
+
+/// The end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Missing,
+    File(Version),
+    Null,
 }
 
 impl Stamp {
@@ -30,11 +42,13 @@ impl Stamp {
             return Self::File(Version::new(&meta));
         }
         if !meta.is_symlink() {
-            return Self::Odd;
+            return if is_null(&meta) { Self::Null } else { Self::Odd };
         }
+        let link = Version::new(&meta);
         match std::fs::metadata(path) {
-            Ok(target) if target.is_file() => Self::Link(Version::new(&meta), Some(Version::new(&target))),
-            Err(error) if is_missing(&error) => Self::Link(Version::new(&meta), None),
+            Ok(target) if target.is_file() => Self::Link(link, Target::File(Version::new(&target))),
+            Ok(target) if is_null(&target) => Self::Link(link, Target::Null),
+            Err(error) if is_missing(&error) => Self::Link(link, Target::Missing),
             Ok(_) | Err(_) => Self::Odd,
         }
     }
@@ -42,12 +56,18 @@ impl Stamp {
     /// Returns whether the next change is certain to look different.
     fn is_settled(self, now: Timestamp) -> bool {
         match self {
-            Self::Missing => true,
-            Self::File(file) | Self::Link(file, None) => file.is_settled(now),
-            Self::Link(link, Some(file)) => link.is_settled(now) && file.is_settled(now),
+            Self::Missing | Self::Null => true,
+            Self::File(file) | Self::Link(file, Target::Missing | Target::Null) => file.is_settled(now),
+            Self::Link(link, Target::File(file)) => link.is_settled(now) && file.is_settled(now),
             Self::Odd => false,
         }
     }
+}
+
+fn is_null(meta: &Metadata) -> bool {
+    let null = std::fs::metadata("/dev/null");
+    let is_device = meta.file_type().is_char_device();
+    is_device && null.is_ok_and(|null| null.rdev() == meta.rdev())
 }
 
 fn is_missing(error: &io::Error) -> bool {
@@ -146,6 +166,11 @@ mod tests {
         let endless = dir.path().join("loop");
         symlink(&endless, &endless).expect("linked");
         assert_eq!(Stamp::of(&endless), Stamp::Odd);
+        assert_eq!(Stamp::of(Path::new("/dev/null")), Stamp::Null);
+        assert_eq!(Stamp::of(Path::new("/dev/zero")), Stamp::Odd);
+        let masked = dir.path().join("masked");
+        symlink("/dev/null", &masked).expect("linked");
+        assert!(matches!(Stamp::of(&masked), Stamp::Link(_, Target::Null)));
     }
 
     #[test]

@@ -236,7 +236,7 @@ fn sec_30_configuration_of_one_worktree_counts_there() {
     let kept = repo.kept(&root, &linked, ENV);
     repo.git_in(&root, &["config", "--worktree", "core.excludesFile", "/dev/null"]);
     let answer = repo.answer(&root, &linked, ENV, Some(kept));
-    assert_ne!(answer.exposure, None);
+    assert_eq!(answer.exposure, NOT_IGNORED);
 }
 
 #[test]
@@ -309,6 +309,8 @@ fn sec_31_rules_that_git_cannot_read_are_a_doubt() {
     assert_eq!(repo.exposure(ENV), None);
     repo.git(&["config", "core.excludesFile", "/dev/zero"]);
     doubt("a device in the place of rules");
+    repo.git(&["config", "core.excludesFile", "/dev/null"]);
+    assert_eq!(repo.exposure(ENV), None, "that is how to have no rules there");
     repo.git(&["config", "--unset", "core.excludesFile"]);
     let config = repo.path("repo/.git/config");
     let text = fs::read_to_string(&config).expect("readable");
