@@ -12,9 +12,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Makes a repository of a format; none where git does not know it.
-type Maker = fn(&Rig, &str, &str) -> Option<PathBuf>;
-
 /// Programs that leave a mark each.
 struct Traps {
     programs: PathBuf,

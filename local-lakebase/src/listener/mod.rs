@@ -194,7 +194,7 @@ impl Listeners {
 
     async fn bind(&self, door: &Door, before: Option<Ipv4Addr>) -> Result<Option<Ipv4Addr>, OpenErrorKind> {
         if self.0.needs.own_addresses
-            && let Some((address, listener)) = address::own(before).await
+            && let Some((address, listener)) = address::own(before)
         {
             let porch = self.porch(address, Some(door.endpoint.clone()))?;
             let (closing, closed) = (door.closing.clone(), door.closed.clone());
@@ -204,13 +204,16 @@ impl Listeners {
             });
             return Ok(Some(address));
         }
-        self.0.shared_port.get_or_try_init(|| self.bind_shared()).await?;
+        self.0
+            .shared_port
+            .get_or_try_init(async || self.bind_shared())
+            .await?;
         door.closed.cancel();
         Ok(None)
     }
 
-    async fn bind_shared(&self) -> Result<u16, OpenErrorKind> {
-        let listener = address::shared(self.0.needs.shared_port).await?;
+    fn bind_shared(&self) -> Result<u16, OpenErrorKind> {
+        let listener = address::shared(self.0.needs.shared_port)?;
         let port = listener.local_addr()?.port();
         let porch = self.porch(Ipv4Addr::LOCALHOST, None)?;
         self.0.tasks.spawn(accept(listener, porch, self.0.stop.clone()));

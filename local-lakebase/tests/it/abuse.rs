@@ -71,9 +71,10 @@ impl Crowd {
                 let mut renewed = 0;
                 let silence = async {
                     loop {
-                        let mut stream = TcpStream::connect(&address).await.unwrap();
-                        drop(stream.read(&mut [0]).await);
-                        renewed += 1;
+                        if let Ok(mut stream) = TcpStream::connect(&address).await {
+                            drop(stream.read(&mut [0]).await);
+                            renewed += 1;
+                        }
                     }
                 };
                 stop.run_until_cancelled(silence).await;
