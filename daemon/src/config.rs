@@ -304,7 +304,13 @@ pub(crate) fn git_env() -> impl Iterator<Item = (&'static str, OsString)> {
         "SUDO_UID",
     ]
     .into_iter()
-    .filter_map(|name| Some((name, std::env::var_os(name)?)))
+    .filter_map(|name| Some((name, std::env::var_os(name).or_else(|| home(name))?)))
+}
+
+/// The home directory by the account, where the environment has none: a shell of the user has one.
+fn home(name: &str) -> Option<OsString> {
+    let home = std::env::home_dir().filter(|_| name == "HOME")?;
+    Some(home.into_os_string())
 }
 
 fn login_name() -> String {

@@ -25,10 +25,11 @@ const MISSING_FOR: Duration = Duration::from_secs(20);
 type Stamp = Option<(SystemTime, u64)>;
 
 /// The blocks of one repository's worktrees.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EnvKeeper {
     /// The files of the worktrees, as they were last inspected.
     files: Arc<Files>,
+    inspected_at: std::time::Instant,
     written: BTreeMap<WorktreeId, Written>,
     /// Worktrees that have no branch to use, and no block since that was found.
     cleared: BTreeSet<WorktreeId>,
@@ -46,6 +47,17 @@ struct Written {
     found: Stamp,
     /// When it was first found missing.
     missing_since: Option<Instant>,
+}
+
+impl Default for EnvKeeper {
+    fn default() -> Self {
+        Self {
+            files: Arc::default(),
+            inspected_at: std::time::Instant::now(),
+            written: BTreeMap::new(),
+            cleared: BTreeSet::new(),
+        }
+    }
 }
 
 impl EnvKeeper {
@@ -73,9 +85,9 @@ impl EnvKeeper {
         Ok(())
     }
 
-    /// Takes over the files of the worktrees.
-    pub(crate) fn inspected(&mut self, files: Arc<Files>) {
-        self.files = files;
+    /// Takes over the files of the worktrees, whose inspection began then.
+    pub(crate) fn inspected(&mut self, files: Arc<Files>, began_at: std::time::Instant) {
+        (self.files, self.inspected_at) = (files, began_at);
     }
 
     /// Keeps a worktree's block in line with its credential.
@@ -98,12 +110,19 @@ impl EnvKeeper {
             self.written.remove(id);
             return Err(problem);
         }
-        if let Some(written) = self.written.get_mut(id)
-            && (verdict.is_some() && written.is_right(guarded, minted) || written.may_be_going(id))
-        {
-            return Ok(());
+        let (guard, place) = (guard.clone(), guarded.clone());
+        if let Some(written) = self.written.get_mut(id) {
+            let is_right = written.is_right(guarded, minted);
+            if is_right && verdict.is_some() || written.may_be_going(id) {
+                return Ok(());
+            }
+            if is_right {
+                let since = self.inspected_at;
+                let confirmed = disk.run(move || guard.confirm(&place, since)).await;
+                return confirmed.map_err(|hangs| hanging(&guarded.file, hangs))?;
+            }
         }
-        let (guard, of, with, place) = (guard.clone(), target.clone(), minted.clone(), guarded.clone());
+        let (of, with) = (target.clone(), minted.clone());
         let write = move || {
             guard
                 .write(&place, &of, &with)

@@ -547,8 +547,9 @@ impl Reconciler {
         view: &RepositoryView,
         settings: Option<&Arc<Settings>>,
     ) {
+        let began_at = std::time::Instant::now();
         let Some(settings) = settings.cloned() else {
-            memory.env.inspected(Arc::default());
+            memory.env.inspected(Arc::default(), began_at);
             return self.env_guard.forget(id);
         };
         let (guard, id, worktrees, is_local) = (
@@ -559,7 +560,7 @@ impl Reconciler {
         );
         let inspect = move || guard.inspect(&id, &worktrees, &settings, is_local);
         if let Ok(files) = memory.looking.run(inspect).await {
-            memory.env.inspected(files);
+            memory.env.inspected(files, began_at);
         }
     }
 

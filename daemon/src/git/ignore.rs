@@ -104,7 +104,7 @@ struct Memory {
 
 /// One validation of many answers: what they share is looked at once.
 #[derive(Debug, Default)]
-pub(crate) struct Glance(HashMap<*const Shared, bool>);
+pub(crate) struct Glance(HashMap<*const Shared, (Arc<Shared>, bool)>);
 
 impl Default for IgnoreRules {
     fn default() -> Self {
@@ -114,8 +114,8 @@ impl Default for IgnoreRules {
 
 impl Glance {
     fn is_still(&mut self, shared: &Arc<Shared>) -> bool {
-        let is_still = || shared.is_still();
-        *self.0.entry(Arc::as_ptr(shared)).or_insert_with(is_still)
+        let look = || (shared.clone(), shared.is_still());
+        self.0.entry(Arc::as_ptr(shared)).or_insert_with(look).1
     }
 }
 
@@ -309,11 +309,11 @@ impl IgnoreRules {
         Ok(files)
     }
 
-    /// Forgets what is known of a repository.
-    pub(crate) fn forget(&self, common_dir: &Path) {
+    /// Forgets what is known of a worktree that is gone, or of a repository by its main worktree.
+    pub(crate) fn forget(&self, admin_dir: &Path) {
         let mut memory = self.memory();
-        memory.shared.retain(|dir, _| !dir.starts_with(common_dir));
-        memory.late.remove(common_dir);
+        memory.shared.remove(admin_dir);
+        memory.late.remove(admin_dir);
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

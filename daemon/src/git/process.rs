@@ -15,6 +15,7 @@
 //!   clone starts one for a missing object, which `GIT_NO_LAZY_FETCH` forbids. Releases without
 //!   that variable (it came with 2.45 and the security fixes of 2024) start it, and no protocol is
 //!   allowed there. `fetch.bundleURI` is cleared because it is read before that check.
+//! - a program `git` in the worktree: relative parts of `PATH` are left out.
 //! - `trace2.*` (a file or a socket): the variables that override it turn it off.
 //!
 //! The commands are `version`, `rev-parse`, `symbolic-ref`, `worktree list`, `for-each-ref`,
@@ -126,7 +127,12 @@ impl Default for Git {
 
 impl Git {
     pub(super) fn with_env(env: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
-        let env = env.into_iter().collect();
+        let is_path = |name: &str| name == "PATH";
+        let searched = |(name, value): (&'static str, OsString)| {
+            let value = if is_path(name) { outside(&value)? } else { value };
+            Some((name, value))
+        };
+        let env = env.into_iter().filter_map(searched).collect();
         Self { env }
     }
 
@@ -181,6 +187,14 @@ impl Git {
         }
         command
     }
+}
+
+/// Leaves out the relative parts of a search path: git runs in a worktree, and a program of the
+/// repository must not be found there. `None` if nothing is left, for an empty part is relative too.
+fn outside(path: &OsStr) -> Option<OsString> {
+    let dirs = std::env::split_paths(path).filter(|dir| dir.is_absolute());
+    let outside = std::env::join_paths(dirs).ok()?;
+    Some(outside).filter(|path| !path.is_empty())
 }
 
 /// Waits for the end; at the deadline the process and its children are killed.
@@ -246,6 +260,24 @@ mod tests {
         while is_alive() {
             assert!(Instant::now() < deadline, "a child of git goes on");
             std::thread::sleep(POLL);
+        }
+    }
+
+    #[test]
+    fn sec_28_a_git_of_the_repository_is_not_found() {
+        for path in [".", ":/usr/bin:/bin", "/usr/bin:/bin:", "./:sub/../.", ""] {
+            let (dir, _) = git(": > ran");
+            // The control: found by the same path when nothing is left out.
+            let plain = Command::new("git")
+                .arg("version")
+                .current_dir(dir.path())
+                .env("PATH", format!(".:{path}"))
+                .status();
+            plain.expect("it is found");
+            fs::remove_file(dir.path().join("ran")).expect("it ran");
+            let git = Git::with_env([("PATH", path.into())]);
+            drop(run(dir.path(), &git, Duration::from_secs(30)));
+            assert!(!dir.path().join("ran").exists(), "{path:?}");
         }
     }
 

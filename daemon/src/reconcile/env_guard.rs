@@ -188,6 +188,12 @@ impl EnvGuard {
         let before = self.files(repository);
         let after = files(&before, worktrees, settings, is_local);
         self.lock_repositories().insert(repository.clone(), after.clone());
+        if !Arc::ptr_eq(&before, &after) {
+            let is_gone = |(id, _): &(&WorktreeId, &Arc<Guarded>)| !after.contains_key(*id);
+            for (_, guarded) in before.iter().filter(is_gone) {
+                self.rules.forget(&guarded.file.admin_dir);
+            }
+        }
         let mut glance = Glance::default();
         let mut wanted = vec![];
         for (id, guarded) in &*after {
@@ -209,6 +215,7 @@ impl EnvGuard {
     pub(crate) fn forget(&self, repository: &RepositoryId) {
         let files = self.lock_repositories().remove(repository);
         for guarded in files.iter().flat_map(|files| files.values()) {
+            self.rules.forget(&guarded.file.admin_dir);
             self.rules.forget(&guarded.file.common_dir);
         }
     }
@@ -269,15 +276,24 @@ impl EnvGuard {
         let file = &guarded.file;
         env_writer::check_place(file)?;
         let mut state = guarded.state();
-        let permit = self.permit(guarded, &mut state)?;
-        state.may_hold_block = true;
+        let permit = self.permit(guarded, &mut state, Instant::now())?;
+        (state.may_hold_block, state.stuck) = (true, None);
         env_writer::write(file, &permit, target, minted)?;
         // A checkout may have come between the answer and the write.
-        self.permit(guarded, &mut state).map(drop)
+        self.permit(guarded, &mut state, Instant::now()).map(drop)
     }
 
-    fn permit(&self, guarded: &Guarded, state: &mut State) -> Result<Permit, Problem> {
-        self.ask(guarded, state, Instant::now()).map_err(|exposure| {
+    /// Checks that the block may stay, else takes it out. The answer was true at some time after
+    /// `since`. Blocking.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn confirm(&self, guarded: &Guarded, since: Instant) -> Result<(), Problem> {
+        self.permit(guarded, &mut guarded.state(), since).map(drop)
+    }
+
+    fn permit(&self, guarded: &Guarded, state: &mut State, since: Instant) -> Result<Permit, Problem> {
+        self.ask(guarded, state, since).map_err(|exposure| {
             state.withdraw(&guarded.file, &exposure);
             state.problem(&guarded.file, &exposure)
         })

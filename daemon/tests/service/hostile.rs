@@ -437,7 +437,9 @@ fn set_traps(rig: &Rig, traps: &Traps, dir: &Path) {
 
 /// Shows that each program runs.
 fn control(rig: &Rig, traps: &Traps, dir: &Path) {
-    let has_script = Command::new("script").arg("--version").output().is_ok();
+    let script = Command::new("script").arg("--version").output();
+    // That of util-linux.
+    let has_script = script.is_ok_and(|output| output.status.success());
     for (key, name, command) in KEYS.into_iter().filter(|(_, _, command)| !command.is_empty()) {
         match name {
             "pager" if !has_script => eprintln!("skipped: no terminal for {key}"),
