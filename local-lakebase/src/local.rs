@@ -1,35 +1,36 @@
 //! The whole of Local Lakebase as one value: started, asked where it is, stopped.
 
+mod arrange;
+mod problem;
+
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use lakebase_api::BranchName;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::{self, CATALOG, Catalog, CatalogError, Found};
+use crate::catalog::{CATALOG, Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::control::{self, Control};
-use crate::engine::{Engine, EngineConfig, EngineError, Known};
 use crate::error::ApiError;
 use crate::identity::Identity;
 use crate::listener::tls::{Authority, TlsError};
 use crate::listener::{Listeners, Needs};
 use crate::model::Limits;
-use crate::model::record::Phase;
-use crate::recovery::{self, Directories, Refusal, Seen};
+use crate::recovery::{Directories, Refusal};
 use crate::storage::LOST;
-use crate::storage::mount::{self, NotMounted};
+use crate::storage::mount::NotMounted;
 use crate::token::Signer;
 use crate::{api, private_file, server};
+
+pub use self::problem::LocalProblem;
 
 const API_PORT: &str = "api_port";
 const WORKSPACE_ID: &str = "workspace_id";
@@ -38,9 +39,6 @@ const WORKSPACE_ID: &str = "workspace_id";
 pub const PROFILES: &str = "databrickscfg";
 /// The file in the data directory with the certificate that signs those of the endpoints.
 pub const CA: &str = "ca.pem";
-
-/// How long an idle compute runs when its endpoint does not say.
-const SUSPEND: Duration = Duration::from_mins(5);
 
 /// How Local Lakebase is started.
 #[derive(Clone, Debug)]
@@ -126,15 +124,6 @@ impl StartError {
     }
 }
 
-/// Something about the data that the user has to know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalProblem {
-    /// What is wrong.
-    pub message: String,
-    /// What the user can do about it.
-    pub fix: String,
-}
-
 /// A running Local Lakebase.
 pub struct LocalLakebase {
     control: Arc<Control>,
@@ -163,15 +152,15 @@ impl LocalLakebase {
             source,
         };
         let lock = prepare(dir)?;
-        let Directories { branches, .. } = check(dir).await?;
+        let Directories { branches, .. } = arrange::check(dir).await?;
         let identity = Identity::load(dir, config.user_name.clone()).map_err(in_dir)?;
         let signer = Signer::load(dir).map_err(in_dir)?;
         let authority = Authority::load(dir)?;
         let ca_file = authority.file().to_owned();
         let key_id = signer.key_id().map_err(|error| in_dir(io::Error::other(error)))?;
         let catalog = Catalog::open(&dir.join(CATALOG), &key_id).await?;
-        let (engine, unmoved) = engine(&config, &catalog, &clock).await?;
-        renew_descriptors(&catalog, &key_id, branches).await?;
+        let (engine, unmoved) = arrange::engine(&config, &catalog, &clock).await?;
+        arrange::renew_descriptors(&catalog, &key_id, branches).await?;
         let shared_port = catalog.setting(control::SHARED_PORT).await?;
         let listeners = Listeners::new(Needs {
             engine: engine.clone(),
@@ -265,12 +254,12 @@ impl LocalLakebase {
     /// Returns what is wrong with the data, as of some seconds ago.
     pub fn problems(&self) -> Vec<LocalProblem> {
         let health = self.control.health();
-        let mut problems: Vec<_> = health.without_data.iter().map(without_data).collect();
-        problems.extend((health.lost > 0).then(|| lost(health.lost, &self.data_dir.join(LOST))));
+        let mut problems: Vec<_> = health.without_data.iter().map(problem::without_data).collect();
+        problems.extend((health.lost > 0).then(|| problem::lost(health.lost, &self.data_dir.join(LOST))));
         problems.extend(
             self.unmoved
                 .iter()
-                .map(|path| unmoved(path, &self.data_dir.join(LOST))),
+                .map(|path| problem::unmoved(path, &self.data_dir.join(LOST))),
         );
         problems
     }
@@ -324,122 +313,6 @@ fn prepare(dir: &Path) -> Result<File, StartError> {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(in_dir(source)),
-    }
-}
-
-/// Refuses what must not be served, before anything is made, opened or moved there.
-async fn check(dir: &Path) -> Result<Directories, StartError> {
-    if let Some(why) = mount::missing(dir) {
-        let dir = dir.to_owned();
-        return Err(StartError::NotMounted { dir, why });
-    }
-    let catalog = catalog::inspect(dir).await;
-    let found = recovery::directories(dir).await;
-    let found = found.map_err(|source| StartError::Directory {
-        dir: dir.to_owned(),
-        source,
-    })?;
-    let verdict = recovery::judge(&catalog, &found.branches, &recovery::with_data(dir, &catalog));
-    verdict.map_err(|refusal| StartError::Refused {
-        dir: dir.to_owned(),
-        refusal,
-    })?;
-    if let Found::Readable(rows) = catalog {
-        tracing::debug!(
-            branches = rows.branches.len(),
-            generation = rows.generation,
-            "the catalog fits the disk"
-        );
-    }
-    Ok(found)
-}
-
-/// Opens the engine and puts the disk in order by what the catalog says.
-async fn engine(
-    config: &Config,
-    catalog: &Catalog,
-    clock: &Clock,
-) -> Result<(Engine, Vec<PathBuf>), StartError> {
-    let engine = Engine::open(EngineConfig {
-        data_dir: config.data_dir.clone(),
-        pg_bindir: config.pg_bindir.clone(),
-        suspend_timeout: SUSPEND,
-        running_computes: config.limits.running_computes,
-    });
-    let engine = engine.await.map_err(engine_error)?;
-    let (unfinished, removed) = (catalog.unfinished().await?, catalog.removals().await?);
-    let mut branches = Vec::new();
-    for project in catalog.projects().await? {
-        let all = catalog.branches(&project.name).await?;
-        branches.extend(
-            all.iter()
-                .filter(|b| b.phase != Phase::Creating)
-                .map(control::key),
-        );
-    }
-    let known = Known {
-        branches: &branches,
-        unfinished: &unfinished,
-        removed: &removed,
-    };
-    let recovered = engine.recover(known, clock.now()).await.map_err(engine_error)?;
-    tracing::debug!(?recovered, branches = branches.len(), "branches in order");
-    // Forgotten only now: until their data are gone, the rows say that these may be removed.
-    catalog.forget_unfinished().await?;
-    for key in &removed {
-        catalog.forget_removal(&key.uid).await?;
-    }
-    Ok((engine, recovered.unmoved))
-}
-
-/// Writes the descriptors that the disk does not have as the catalog has them.
-async fn renew_descriptors(catalog: &Catalog, key_id: &str, dirs: Vec<Seen>) -> Result<(), CatalogError> {
-    let is_current = |uid: &str, generation: i64| {
-        let of_branch = dirs.iter().filter(|dir| dir.key.uid == uid);
-        let mut descriptors = of_branch.filter_map(|dir| dir.described.here());
-        descriptors.any(|found| found.generation == generation && found.key_id == key_id)
-    };
-    catalog.renew_descriptors(is_current).await
-}
-
-fn without_data(branch: &BranchName) -> LocalProblem {
-    LocalProblem {
-        message: format!("the data of `{branch}` are missing, and it is not served"),
-        fix: "put them back, or run `lakebased local recover`, which drops it".to_owned(),
-    }
-}
-
-fn unmoved(path: &Path, lost: &Path) -> LocalProblem {
-    LocalProblem {
-        message: format!(
-            "no branch has `{}`, and it cannot be moved to `{}`",
-            path.display(),
-            lost.display()
-        ),
-        fix: "move it away, or remove it if you do not need it; the log has the reason".to_owned(),
-    }
-}
-
-fn lost(count: usize, place: &Path) -> LocalProblem {
-    let directories = if count == 1 {
-        "data directory"
-    } else {
-        "data directories"
-    };
-    LocalProblem {
-        message: format!(
-            "{count} {directories} that no branch has are in `{}`",
-            place.display()
-        ),
-        fix: "run `lakebased local recover` to see which can be taken back; remove what you do not need"
-            .to_owned(),
-    }
-}
-
-fn engine_error(error: EngineError) -> StartError {
-    match error {
-        EngineError::NoPostgres { fix } | EngineError::TooOld { fix, .. } => StartError::NoPostgres { fix },
-        other => StartError::Engine(Box::new(other)),
     }
 }
 

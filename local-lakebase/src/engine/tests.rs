@@ -318,7 +318,7 @@ async fn a_running_compute_is_adopted_after_our_end() {
 }
 
 #[tokio::test]
-async fn ll_05_what_no_branch_owns_is_moved_to_lost_and_its_compute_stopped() {
+async fn ll_06_what_no_branch_owns_is_moved_to_lost_and_its_compute_stopped() {
     let scratch = Scratch::new();
     let (engine, root) = with_root(&scratch).await;
     let fork = async |uid: &str| {

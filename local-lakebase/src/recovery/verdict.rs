@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn ll_05_what_the_catalog_removes_or_makes_does_not_make_it_wrong() {
+    fn ll_06_what_the_catalog_removes_or_makes_does_not_make_it_wrong() {
         let mut removing = rows(&[]);
         removing.removals = vec![key("a")];
         assert_eq!(

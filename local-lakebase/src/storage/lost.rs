@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn ll_01_what_is_moved_says_which_branch_when_and_why_and_comes_back() {
+    fn ll_06_what_is_moved_says_which_branch_when_and_why_and_comes_back() {
         let dir = tempfile::tempdir().expect("a temp dir");
         let place = super::super::layout::branch_dir(dir.path(), &key());
         for n in 1..=2 {

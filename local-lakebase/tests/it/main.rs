@@ -14,6 +14,7 @@ mod http;
 mod lake;
 mod login;
 mod lost_catalog;
+mod lost_data;
 mod projects;
 mod restart;
 mod roles;
