@@ -1,5 +1,6 @@
 //! Counts and ends the sessions of clients.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
@@ -9,6 +10,8 @@ use crate::engine::EngineError;
 /// How long sessions may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(5);
+/// A client that reads nothing for this long has stopped reading.
+const READING: Duration = Duration::from_secs(1);
 
 /// The user that `initdb` creates.
 const OWNER_OID: i64 = 10;
@@ -83,5 +86,33 @@ pub(crate) async fn end(session: &mut PgConnection, selection: Selection<'_>) ->
             return Err(EngineError::Busy(format!("{found} sessions do not end")));
         }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Checks that every client reads what it is sent. Until one does, its session takes no notice of others, and `DROP DATABASE` waits
+/// for all sessions of the cluster (wait events `ClientWrite` and `ProcSignalBarrier` in
+/// <https://www.postgresql.org/docs/current/monitoring-stats.html>).
+///
+/// # Errors
+/// `Busy` if a session waits for its client all the time.
+pub(crate) async fn check_readers(session: &mut PgConnection) -> Result<(), EngineError> {
+    let sql = "SELECT pid FROM pg_catalog.pg_stat_activity WHERE wait_event = 'ClientWrite'";
+    let deadline = Instant::now() + READING;
+    let mut stalled: Option<BTreeSet<i32>> = None;
+    loop {
+        let waiting: Vec<i32> = sqlx::query_scalar(sql).fetch_all(&mut *session).await?;
+        let mut waiting: BTreeSet<i32> = waiting.into_iter().collect();
+        if let Some(before) = &stalled {
+            waiting.retain(|pid| before.contains(pid));
+        }
+        let Some(pid) = waiting.first() else {
+            return Ok(());
+        };
+        if Instant::now() > deadline {
+            let text = format!("the client of session {pid} does not read its result");
+            return Err(EngineError::Busy(text));
+        }
+        stalled = Some(waiting);
+        tokio::time::sleep(POLL * 10).await;
     }
 }

@@ -1,10 +1,15 @@
 //! Databases in PostgreSQL. What is asked for may be done already, by a try that was cut short; then it is left at that.
 
+use std::time::Duration;
+
 use sqlx::{Connection, PgConnection};
 
 use super::activity::{self, Selection};
 use super::{Access, identifier, open, refused, run};
 use crate::engine::EngineError;
+
+/// Limit on the removal of a database, which holds up the other changes of its project. It includes a checkpoint.
+const DROP_LIMIT: Duration = Duration::from_secs(20);
 
 /// Makes a database of this owner. Says whether there is one now: not if one of the name is somebody else's.
 pub(crate) async fn create(access: &Access, name: &str, owner: &str) -> Result<bool, EngineError> {
@@ -61,7 +66,14 @@ async fn rename(session: &mut PgConnection, before: &str, name: &str) -> Result<
 pub(crate) async fn remove(access: &Access, name: &str) -> Result<(), EngineError> {
     let mut session = open(access).await.map_err(refused)?;
     activity::end(&mut session, Selection::in_database(name)).await?;
-    // For those that have come since.
+    activity::check_readers(&mut session).await?;
+    // For a client that stops reading just then.
+    run(
+        &mut session,
+        format!("SET statement_timeout = '{}s'", DROP_LIMIT.as_secs()),
+    )
+    .await?;
+    // `FORCE` is for those that have come since.
     let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", identifier(name));
     run(&mut session, sql).await?;
     Ok(session.close().await?)

@@ -1,10 +1,12 @@
 //! Sessions of a user that hold what a method needs: seats, locks, rows of the catalogs.
 
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use super::{HEIR, ROLES};
-use crate::lake::{Lake, USER};
+use super::{DATABASES, HEIR, ROLES};
+use crate::lake::{Lake, USER, until};
 
 impl Lake {
     /// Opens a session as the listener does for the owner of the project.
@@ -122,5 +124,39 @@ async fn pg_28_a_lock_of_a_user_is_not_waited_for() {
     lake.call_databases().await;
     lake.call_branches().await;
     session.close().await.unwrap();
+    lake.stop().await;
+}
+
+/// A pager that nobody scrolls is enough: PostgreSQL waits for all sessions before it removes the files of a database.
+#[tokio::test]
+async fn pg_29_a_client_that_stops_reading_holds_up_no_change() {
+    let lake = Lake::start().await;
+    lake.shop().await;
+    lake.call_databases().await;
+    let password = lake.password("production").await;
+    let (host, port) = lake.address("production").await;
+    let ca = lake.local.ca_file().display();
+    let mut reader = Command::new("psql")
+        .args(["-X", "-c", "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT"])
+        .arg(format!(
+            "host={host} port={port} user={USER} dbname=databricks_postgres sslmode=verify-full sslrootcert={ca}"
+        ))
+        .env("PGPASSWORD", password)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stalled = "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'ClientWrite'";
+    until("the session waits for its client", || async {
+        lake.as_owner("postgres", stalled).await == "t"
+    })
+    .await;
+    let shop = format!("{DATABASES}/shop");
+    let busy = lake.expect(409, "DELETE", &shop, Value::Null).await;
+    assert_eq!(busy.code(), "ABORTED", "{busy:?}");
+    assert!(busy.message().contains("does not read its result"), "{busy:?}");
+    lake.call_branches().await;
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    lake.expect(200, "DELETE", &shop, Value::Null).await;
     lake.stop().await;
 }
