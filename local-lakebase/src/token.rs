@@ -97,7 +97,7 @@ impl Signer {
     fn of(key: &str) -> io::Result<Self> {
         if key.len() < 32 {
             return Err(io::Error::other(
-                "the file `signing.key` is too short to be a key",
+                "the file `signing.key` is too short to be a key; move it away, and a new one is made",
             ));
         }
         Ok(Self {
