@@ -6,6 +6,9 @@ use lakebase_proto::v1::{
 use owo_colors::Style;
 use prost_types::Timestamp;
 
+/// Profile of Local Lakebase in its file of profiles, with its token.
+pub(crate) const LOCAL_PROFILE: &str = "local";
+
 /// How far a moment is from now, as in `in 5 h 12 min` or `3 days ago`.
 pub(crate) fn relative(at: &Timestamp, now: &Timestamp) -> String {
     let seconds = at.seconds - now.seconds;

@@ -37,6 +37,8 @@ const WORKSPACE_ID: &str = "workspace_id";
 
 /// The file in the data directory with profiles for tools that read `DATABRICKS_CONFIG_FILE`.
 pub const PROFILES: &str = "databrickscfg";
+/// The profiles in that file. `DEFAULT` and `local` are the same.
+pub const PROFILE_NAMES: [&str; 3] = ["DEFAULT", "local", "local-m2m"];
 /// The file in the data directory with the certificate that signs those of the endpoints.
 pub const CA: &str = "ca.pem";
 
@@ -240,8 +242,8 @@ impl LocalLakebase {
         &self.data_dir
     }
 
-    /// Returns the file of profiles for tools that read `DATABRICKS_CONFIG_FILE`: `local`, and `local-m2m` with the
-    /// client's id and secret.
+    /// Returns the file of profiles for tools that read `DATABRICKS_CONFIG_FILE`: `local`, the same as `DEFAULT`, and
+    /// `local-m2m` with the client's id and secret.
     pub fn databricks_config_file(&self) -> &Path {
         &self.config_file
     }
@@ -354,8 +356,10 @@ async fn workspace_id(catalog: &Catalog) -> Result<String, CatalogError> {
 
 fn write_profiles(file: &Path, control: &Control) -> io::Result<()> {
     let (id, secret) = control.identity.client();
+    // `DEFAULT` is what the Databricks CLI and SDKs read where no profile is named; no profile inherits from it.
     let text = format!(
-        "[local]\nhost = {host}\ntoken = {token}\n\n\
+        "[DEFAULT]\nhost = {host}\ntoken = {token}\n\n\
+         [local]\nhost = {host}\ntoken = {token}\n\n\
          [local-m2m]\nhost = {host}\nclient_id = {id}\nclient_secret = {secret}\n",
         host = control.public_url,
         token = control.identity.token.expose_secret(),

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// A command of this world, with the daemon's environment.
-fn run(world: &World, program: &str, args: &[&str]) -> Output {
+pub(crate) fn run(world: &World, program: &str, args: &[&str]) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_lakebased")).with_file_name(program);
     assert!(
         program.is_file(),
@@ -31,7 +31,7 @@ fn run(world: &World, program: &str, args: &[&str]) -> Output {
 }
 
 /// The exit code, and everything that a command said.
-fn said(output: &Output) -> (Option<i32>, String) {
+pub(crate) fn said(output: &Output) -> (Option<i32>, String) {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }

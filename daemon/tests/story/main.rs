@@ -1,6 +1,7 @@
 //! Whole stories: the built daemon, real git, real PostgreSQL, and the truth asked of the service itself.
 
 mod credentials;
+mod exports;
 mod local;
 mod lost_catalog;
 mod matrix;
