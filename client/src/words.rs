@@ -58,6 +58,8 @@ pub(crate) fn size(bytes: u64) -> String {
 /// How large a branch is, and what of that is not shared with other branches, where that is known.
 pub(crate) fn sizes(branch: &Branch) -> String {
     match branch.own_size_bytes {
+        // No database is empty.
+        0 if branch.logical_size_bytes == 0 => "not measured yet".to_owned(),
         0 => size(branch.logical_size_bytes),
         // Files round up: no branch shares more than nothing.
         own if own >= branch.logical_size_bytes => format!("{}, all own", size(own)),

@@ -102,6 +102,7 @@ impl Reconciler {
     pub(crate) async fn pass(&self, row: &RepositoryRow, memory: &mut Memory) -> Outcome {
         memory.passes = self.begin(&row.id);
         let mut wishes = self.wishes.take(&row.id);
+        memory.env.sweep(&memory.looking).await;
         let mut view = match self.first_view(row, memory).await {
             Ok(view) => view,
             Err(view) => {

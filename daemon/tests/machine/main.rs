@@ -4,5 +4,6 @@
 mod disk;
 mod git;
 mod process;
+mod removal;
 #[path = "../story/world.rs"]
 mod world;

@@ -60,12 +60,12 @@ fn postmasters(world: &World) -> BTreeSet<String> {
     all.filter(|command| command.contains("postgres -D")).collect()
 }
 
-async fn uid_of(world: &World, dir: &Path) -> String {
+pub(crate) async fn uid_of(world: &World, dir: &Path) -> String {
     let credential = world.credential(dir).await.expect("it is ready");
     credential.branch.expect("it has one").uid
 }
 
-async fn query(world: &World, dir: &Path, sql: &'static str) -> String {
+pub(crate) async fn query(world: &World, dir: &Path, sql: &'static str) -> String {
     let credential = world.credential(dir).await.expect("it is ready");
     crate::credentials::query(credential, sql)
         .await

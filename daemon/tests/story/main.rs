@@ -4,6 +4,7 @@ mod credentials;
 mod exports;
 mod local;
 mod lost_catalog;
+mod lost_data;
 mod matrix;
 mod process;
 mod requests;
