@@ -7,7 +7,8 @@ use lakebase_proto::v1::{
     Check, CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest,
     DiagnoseRequest, Event, ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest,
     KeepBranchRequest, ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest,
-    ListWorktreesResponse, ReconcileRequest, RegisterRepositoryRequest, Repository, ResetBranchRequest,
+    ListWorktreesResponse, ReconcileRequest, RecoverLedgerRequest, RecoverLedgerResponse,
+    RegisterRepositoryRequest, Repository, ResetBranchRequest, ResetLedgerRequest, ResetLedgerResponse,
     ShutdownRequest, UnregisterRepositoryRequest, WatchEventsRequest, Worktree,
 };
 use lakebase_proto::{Client, ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
@@ -56,6 +57,15 @@ impl Session {
         let call = client.get_daemon_info(GetDaemonInfoRequest {});
         let info = within(patience, "cannot speak to lakebased", call).await?;
         Ok(Self { client, info })
+    }
+
+    /// Fails while the daemon's ledger was lost or replaced, and is not confirmed.
+    pub(crate) fn check_ledger(&self) -> Result<(), Failure> {
+        let Some(problem) = &self.info.ledger_problem else {
+            return Ok(());
+        };
+        let failure = Failure::new(Exit::Failed, "the ledger is not confirmed");
+        Err(failure.cause(&problem.message).hint(&problem.fix))
     }
 
     /// The worktrees of the repository that holds the path, or of all.
@@ -131,6 +141,23 @@ impl Session {
         let path = bytes(path);
         let call = self.client.collect_garbage(CollectGarbageRequest { path, apply });
         within(PATIENT, "cannot collect branches without a worktree", call).await
+    }
+
+    /// What a lost ledger can be rebuilt from; rebuilds it when told to.
+    pub(crate) async fn recover_ledger(
+        &mut self,
+        path: &Path,
+        apply: bool,
+    ) -> Result<RecoverLedgerResponse, Failure> {
+        let path = bytes(Some(path));
+        let call = self.client.recover_ledger(RecoverLedgerRequest { path, apply });
+        within(PATIENT, "cannot recover the ledger", call).await
+    }
+
+    /// What a lost ledger leaves behind when it starts over; starts over when told to.
+    pub(crate) async fn reset_ledger(&mut self, apply: bool) -> Result<ResetLedgerResponse, Failure> {
+        let call = self.client.reset_ledger(ResetLedgerRequest { apply });
+        within(PATIENT, "cannot start over", call).await
     }
 
     pub(crate) async fn explain(&mut self, path: &Path) -> Result<ExplainResponse, Failure> {

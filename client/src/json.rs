@@ -101,6 +101,7 @@ pub(crate) struct Daemon {
     state_dir: String,
     local_lakebase: Option<Local>,
     problems: Vec<Problem>,
+    ledger_problem: Option<Problem>,
 }
 
 fn filled(text: &str) -> Option<String> {
@@ -239,6 +240,7 @@ impl From<&v1::DaemonInfo> for Daemon {
             state_dir: info.state_dir.clone(),
             local_lakebase: info.local.as_ref().map(Local::from),
             problems: problems(&info.problems),
+            ledger_problem: info.ledger_problem.as_ref().map(Problem::from),
         }
     }
 }

@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+mod claimants;
 mod command;
 mod fate;
 mod head;
@@ -21,6 +22,7 @@ mod linked;
 mod renames;
 mod version;
 
+pub(crate) use claimants::{Claims, claims};
 use fate::{Life, StoodIn};
 pub(crate) use head::{HeadVersion, now as head_now};
 pub(crate) use link::leads_back;

@@ -55,6 +55,7 @@ mod reconcile;
 mod repository_config;
 mod requests;
 mod serve;
+mod server;
 mod service;
 mod services;
 pub mod socket;
@@ -147,6 +148,7 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
         tracing::warn!("open calls were cut off");
     }
     services.stop().await;
+    ledger.close().await;
     tracing::info!("ended");
     Ok(())
 }

@@ -28,6 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub(crate) mod recovery;
+
 /// How many times as long as it takes to show what was done there is something else to do before it is shown again: with ten
 /// thousand worktrees it takes longer than a step.
 const SHOWING_SHARE: u32 = 10;
@@ -80,6 +82,8 @@ struct Done {
 struct Looking {
     settings: Arc<Settings>,
     git: Seen<Arc<Found>>,
+    /// The records are those of a ledger that was lost or replaced.
+    is_unconfirmed: bool,
 }
 
 /// Why a pass ended before its end.
@@ -232,7 +236,8 @@ impl Reconciler {
         view: &mut RepositoryView,
         wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
-        if self.ledger.is_upsert_only() {
+        let is_unconfirmed = self.ledger.is_unconfirmed() || row.is_unconfirmed;
+        if is_unconfirmed {
             view.problems.push(view::unconfirmed_ledger());
         }
         let settings = self.settings(row, memory, view).await?;
@@ -269,7 +274,11 @@ impl Reconciler {
                     records: records.unwrap_or_default(),
                     locked: BTreeSet::new(),
                 };
-                let looking = Looking { settings, git };
+                let looking = Looking {
+                    settings,
+                    git,
+                    is_unconfirmed,
+                };
                 self.converge(&mut applying, memory, view, &looking, wishes).await
             }
             (_, Some(Err(problem)), _) => Err(Stop::Problem(problem)),
@@ -287,7 +296,7 @@ impl Reconciler {
         wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
         let provider = applying.provider;
-        let Looking { settings, git } = looking;
+        let Looking { settings, git, .. } = looking;
         if let Seen::Present(found) = git {
             apply::note_locks(applying, &found.view).await?;
         }
@@ -423,7 +432,7 @@ impl Reconciler {
             asks,
             reaped,
             policy: &looking.settings.policy,
-            is_upsert_only: self.ledger.is_upsert_only(),
+            is_unconfirmed: looking.is_unconfirmed,
             user_name: &applying.provider.user_name,
             now: clock::now(),
         }))

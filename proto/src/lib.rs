@@ -35,4 +35,4 @@ pub mod v1 {
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/control.bin"));
 
 /// The version of the contract that this build speaks (`DaemonInfo.protocol`).
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;

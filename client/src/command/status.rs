@@ -39,18 +39,25 @@ pub(crate) async fn run(output: Output) -> anyhow::Result<()> {
     };
     let here = here::worktree_of(&worktrees, &cwd);
     if output.is_json() {
-        return Ok(terminal::print_json(&Status {
+        terminal::print_json(&Status {
             daemon: Some((&session.info).into()),
             repositories: repositories.iter().map(json::Repository::from).collect(),
             worktree: here.map(json::Worktree::from),
-        })?);
+        })?;
+        return Ok(session.check_ledger()?);
     }
     let now = clock::now();
-    let mut blocks = vec![daemon(&session.info, &now)];
+    let mut blocks: Vec<_> = session.info.ledger_problem.iter().map(ledger).collect();
+    blocks.push(daemon(&session.info, &now));
     blocks.extend(session.info.local.as_ref().map(local));
     blocks.push(titled("Repositories", registered(&repositories)));
     blocks.push(titled("This worktree", standing(here, &now)));
-    show(&blocks)
+    show(&blocks)?;
+    Ok(session.check_ledger()?)
+}
+
+fn ledger(problem: &Problem) -> Vec<String> {
+    titled("Ledger", problems(std::slice::from_ref(problem)))
 }
 
 fn show(blocks: &[Vec<String>]) -> anyhow::Result<()> {

@@ -103,7 +103,8 @@ fn show(lines: &[String]) {
 fn tell(output: Output, session: &Session, how: &str) -> anyhow::Result<()> {
     let info = &session.info;
     if output.is_json() {
-        return Ok(terminal::print_json(&json::Daemon::from(info))?);
+        terminal::print_json(&json::Daemon::from(info))?;
+        return Ok(session.check_ledger()?);
     }
     terminal::print(format!(
         "lakebased {how} (version {}, pid {})",
@@ -115,5 +116,5 @@ fn tell(output: Output, session: &Session, how: &str) -> anyhow::Result<()> {
             terminal::warn(&plain(&line));
         }
     }
-    Ok(())
+    Ok(session.check_ledger()?)
 }

@@ -380,6 +380,7 @@ impl control_server::Control for Service {
                 ..v1::LocalLakebase::default()
             }),
             problems: Vec::new(),
+            ledger_problem: None,
         }))
     }
 
@@ -443,5 +444,7 @@ impl control_server::Control for Service {
         collect_garbage(CollectGarbageRequest) -> v1::CollectGarbageResponse;
         list_events(ListEventsRequest) -> v1::ListEventsResponse;
         watch_events(WatchEventsRequest) -> BoxStream<v1::Event>;
+        recover_ledger(RecoverLedgerRequest) -> v1::RecoverLedgerResponse;
+        reset_ledger(ResetLedgerRequest) -> v1::ResetLedgerResponse;
     }
 }

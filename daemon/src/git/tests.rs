@@ -412,6 +412,42 @@ fn git_04_a_git_directory_elsewhere_is_not_taken_for_a_worktree() {
 }
 
 #[test]
+fn lg_01_every_slot_that_may_have_had_a_branch_claims_one() {
+    let repo = Repo::new();
+    repo.git(&["branch", "idle"]);
+    repo.git(&["switch", "-q", "-c", "old"]);
+    repo.git(&["branch", "-m", "old", "mid"]);
+    repo.git(&["branch", "-m", "mid", "new"]);
+    let wt = repo.beside("moved");
+    repo.git(&[
+        "worktree",
+        "add",
+        "-q",
+        "--detach",
+        &repo.beside("wt").to_string_lossy(),
+    ]);
+    repo.git(&["worktree", "move", "../wt", &wt.to_string_lossy()]);
+    let claims = claims(&repo.question(&[]), Timestamp::UNIX_EPOCH).expect("readable");
+    let of = |slot: Slot| {
+        let mut all = claims.claimants.iter();
+        all.find(|it| it.slot == slot).expect("it claims one")
+    };
+    let git = |name: &str| Slot::Ref(GitRef::new(format!("refs/heads/{name}")));
+    let new = of(git("new"));
+    assert_eq!(new.names, ["new", "mid", "old"]);
+    assert_eq!(new.former, [git("mid"), git("old")]);
+    assert!(new.is_in_use && new.born.is_none());
+    // `switch -c old`: the log has the name of that time.
+    assert!(!new.appeared.is_empty());
+    let tree = of(Slot::Worktree(WorktreeId::Linked("wt".into())));
+    assert_eq!(tree.names, ["moved", "wt"]);
+    assert!(tree.is_in_use && tree.born.is_some());
+    assert!(!of(git("idle")).is_in_use && !of(git("main")).is_in_use);
+    assert_eq!(claims.main_git_branch.as_deref(), Some("new"));
+    assert_eq!(claims.roots[&tree.slot], [wt]);
+}
+
+#[test]
 fn git_07_a_renamed_git_branch_is_known_by_its_reflog() {
     let repo = Repo::new();
     repo.git(&["branch", "gone"]);

@@ -9,6 +9,7 @@ mod clocks;
 mod doctor;
 mod env_files;
 mod fail_points;
+mod ledger;
 mod limits;
 mod proxy;
 mod rig;
