@@ -149,10 +149,7 @@ impl World {
     pub(crate) async fn start_as(&mut self, mut command: Command) {
         self.daemon = Some(command.spawn().expect("it starts"));
         let socket = self.socket();
-        until("the daemon answers", async || {
-            connect(&socket, Duration::from_secs(1)).await.is_ok()
-        })
-        .await;
+        until("the daemon answers", async || answers(&socket).await).await;
     }
 
     /// Takes a daemon over that a test started by itself.
@@ -336,6 +333,16 @@ impl Drop for World {
                 .status(),
         );
     }
+}
+
+/// Whether a daemon answers there. A connection alone proves nothing: a killed daemon's child still
+/// holds the listening socket for a moment, between fork and exec.
+pub(crate) async fn answers(socket: &Path) -> bool {
+    let Ok(mut client) = connect(socket, Duration::from_secs(1)).await else {
+        return false;
+    };
+    let asked = client.get_daemon_info(v1::GetDaemonInfoRequest {});
+    matches!(tokio::time::timeout(PATIENCE, asked).await, Ok(Ok(_)))
 }
 
 /// Waits until something is so.
