@@ -1,6 +1,6 @@
 //! The daemon as a process: killed, started twice, started without PostgreSQL, stopped.
 
-use crate::world::{World, answers, until};
+use crate::world::{PATIENCE, World, answers, until};
 use lakebase_proto::{fix_of, v1};
 use std::collections::BTreeSet;
 use std::process::Stdio;
