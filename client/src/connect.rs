@@ -7,7 +7,7 @@ use lakebase_proto::v1::{
     Check, CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest,
     DiagnoseRequest, Event, ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest,
     KeepBranchRequest, ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest,
-    ListWorktreesResponse, ReconcileRequest, RecoverLedgerRequest, RecoverLedgerResponse,
+    ListWorktreesResponse, LocalState, ReconcileRequest, RecoverLedgerRequest, RecoverLedgerResponse,
     RegisterRepositoryRequest, Repository, ResetBranchRequest, ResetLedgerRequest, ResetLedgerResponse,
     ShutdownRequest, UnregisterRepositoryRequest, WatchEventsRequest, Worktree,
 };
@@ -59,13 +59,36 @@ impl Session {
         Ok(Self { client, info })
     }
 
-    /// Fails while the daemon's ledger was lost or replaced, and is not confirmed.
-    pub(crate) fn check_ledger(&self) -> Result<(), Failure> {
+    /// Reads once more what the daemon says of itself.
+    pub(crate) async fn refresh(&mut self) -> Result<(), Failure> {
+        let call = self.client.get_daemon_info(GetDaemonInfoRequest {});
+        self.info = within(PROMPT, "cannot speak to lakebased", call).await?;
+        Ok(())
+    }
+
+    /// Fails while the daemon waits for the user: its ledger was lost, or Local Lakebase is refused.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.check_ledger()?;
+        self.check_local()
+    }
+
+    fn check_ledger(&self) -> Result<(), Failure> {
         let Some(problem) = &self.info.ledger_problem else {
             return Ok(());
         };
         let failure = Failure::new(Exit::Failed, "the ledger is not confirmed");
         Err(failure.cause(&problem.message).hint(&problem.fix))
+    }
+
+    fn check_local(&self) -> Result<(), Failure> {
+        if self.info.local_state() != LocalState::Refused {
+            return Ok(());
+        }
+        let failure = Failure::new(Exit::Failed, "Local Lakebase serves nothing");
+        Err(match self.info.problems.first() {
+            Some(problem) => failure.cause(&problem.message).hint(&problem.fix),
+            None => failure,
+        })
     }
 
     /// The worktrees of the repository that holds the path, or of all.

@@ -100,6 +100,8 @@ pub(crate) struct Daemon {
     socket: String,
     state_dir: String,
     local_lakebase: Option<Local>,
+    /// `starting`, `serving` or `refused`.
+    local_state: Option<&'static str>,
     problems: Vec<Problem>,
     ledger_problem: Option<Problem>,
 }
@@ -239,6 +241,7 @@ impl From<&v1::DaemonInfo> for Daemon {
             socket: info.socket.clone(),
             state_dir: info.state_dir.clone(),
             local_lakebase: info.local.as_ref().map(Local::from),
+            local_state: words::local_state(info.local_state()),
             problems: problems(&info.problems),
             ledger_problem: info.ledger_problem.as_ref().map(Problem::from),
         }

@@ -1,39 +1,52 @@
 //! A credential as environment variables: libpq's and `DATABASE_URL`, for shells, `.env` files, programs and children.
 //! Knows where each value goes and how it is quoted there; prints nothing.
 
+use daemon_core::env_file::{self, Connection};
 use lakebase_proto::v1::Credential;
-use std::fmt::Write;
+use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 /// Variables of libpq's that would send a client elsewhere than `PGHOST` says.
 const MISLEADING: [&str; 2] = ["PGHOSTADDR", "PGSERVICE"];
 
+/// The file of certificate authorities that Node.js trusts beside its own
+/// (<https://nodejs.org/api/cli.html#node_extra_ca_certsfile>).
+const NODE_CA: &str = "NODE_EXTRA_CA_CERTS";
+
 /// The environment that leads to a branch. Holds a secret, so it has no `Debug`.
 pub(crate) struct Variables {
     /// Name and value, in the order in which they are shown.
-    pub(crate) set: Vec<(&'static str, String)>,
+    pub(crate) set: Vec<(String, String)>,
     /// Must not be set, or a stale value would win.
     pub(crate) unset: Vec<&'static str>,
 }
 
-/// Returns the variables of a credential.
-pub(crate) fn of(credential: &Credential) -> Variables {
-    let mut set = vec![
-        ("DATABASE_URL", url(credential)),
-        ("PGHOST", credential.host.clone()),
-        ("PGPORT", credential.port.to_string()),
-        ("PGDATABASE", credential.database.clone()),
-        ("PGUSER", credential.user.clone()),
-        ("PGPASSWORD", credential.password.clone()),
-        ("PGSSLMODE", credential.sslmode.clone()),
-    ];
+/// Returns the variables of a credential. `node_ca` is the value that `NODE_EXTRA_CA_CERTS` has in this process: drivers for
+/// Node.js that take no certificate authority from the URL take that one, so it is set unless the user has set another.
+pub(crate) fn of(credential: &Credential, node_ca: Option<&OsStr>) -> Variables {
+    let connection = Connection {
+        host: &credential.host,
+        port: u16::try_from(credential.port).unwrap_or_default(),
+        database: &credential.database,
+        user: &credential.user,
+        password: &credential.password,
+        sslmode: &credential.sslmode,
+        ssl_root_cert: &credential.ssl_root_cert,
+    };
+    let mut set = env_file::variables(&connection, "");
     let mut unset = MISLEADING.to_vec();
-    if credential.ssl_root_cert.is_empty() {
+    let ca = &credential.ssl_root_cert;
+    if ca.is_empty() {
         unset.push("PGSSLROOTCERT");
-    } else {
-        set.push(("PGSSLROOTCERT", credential.ssl_root_cert.clone()));
+    } else if node_ca.is_none_or(|set| set.is_empty() || set == OsStr::new(ca)) {
+        set.push((NODE_CA.to_owned(), ca.clone()));
     }
     Variables { set, unset }
+}
+
+/// Returns the value of `NODE_EXTRA_CA_CERTS` in this process.
+pub(crate) fn node_ca() -> Option<OsString> {
+    std::env::var_os(NODE_CA)
 }
 
 impl Variables {
@@ -42,7 +55,7 @@ impl Variables {
     /// # Errors
     /// When a value holds a NUL, which no environment can.
     pub(crate) fn to_sh(&self) -> Result<String, shlex::QuoteError> {
-        let line = |(name, value): &(&str, String)| {
+        let line = |(name, value): &(String, String)| {
             let value = shlex::try_quote(value)?;
             Ok(format!("export {name}={value}\n"))
         };
@@ -50,12 +63,10 @@ impl Variables {
         Ok(format!("{exports}unset {}\n", self.unset.join(" ")))
     }
 
-    /// Lines for a `.env` file, quoted as the daemon quotes its own.
+    /// Lines for a `.env` file, as the daemon writes its own.
     pub(crate) fn to_dotenv(&self) -> String {
         let lines = self.set.iter();
-        lines.fold(String::new(), |out, (name, value)| {
-            out + name + "=" + &in_double_quotes(value) + "\n"
-        })
+        lines.map(|(name, value)| env_file::line(name, value)).collect()
     }
 
     /// Gives them to a child.
@@ -65,48 +76,6 @@ impl Variables {
         }
         command.envs(self.set.iter().map(|(name, value)| (name, value)));
     }
-}
-
-fn url(credential: &Credential) -> String {
-    let mut url = format!(
-        "postgresql://{}:{}@{}:{}/{}?sslmode={}",
-        percent_encoded(&credential.user),
-        percent_encoded(&credential.password),
-        credential.host,
-        credential.port,
-        percent_encoded(&credential.database),
-        percent_encoded(&credential.sslmode),
-    );
-    if !credential.ssl_root_cert.is_empty() {
-        url += "&sslrootcert=";
-        url += &percent_encoded(&credential.ssl_root_cert);
-    }
-    url
-}
-
-/// Encodes everything but RFC 3986's unreserved characters.
-fn percent_encoded(text: &str) -> String {
-    text.bytes()
-        .fold(String::with_capacity(text.len()), |mut out, byte| {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                    out.push(char::from(byte));
-                }
-                _ => write!(out, "%{byte:02X}").expect("writing to a string cannot fail"),
-            }
-            out
-        })
-}
-
-fn in_double_quotes(value: &str) -> String {
-    let quoted = value.chars().fold(String::from("\""), |mut out, c| {
-        if matches!(c, '"' | '\\' | '$' | '`') {
-            out.push('\\');
-        }
-        out.push(c);
-        out
-    });
-    quoted + "\""
 }
 
 #[cfg(test)]
@@ -129,17 +98,9 @@ mod tests {
     }
 
     #[test]
-    fn the_url_is_encoded() {
-        assert_eq!(
-            url(&credential("p/w:d@?%")),
-            "postgresql://jane%40example.com:p%2Fw%3Ad%40%3F%25@127.0.1.5:5432/databricks_postgres\
-             ?sslmode=verify-full&sslrootcert=%2Fhome%2Fj%20d%2Fca.crt"
-        );
-    }
-
-    #[test]
     fn a_shell_reads_back_what_was_written() {
-        let script = of(&credential(NASTY)).to_sh().expect("no NUL in it") + "printf %s \"$PGPASSWORD\"";
+        let script =
+            of(&credential(NASTY), None).to_sh().expect("no NUL in it") + "printf %s \"$PGPASSWORD\"";
         let out = Command::new("sh")
             .arg("-c")
             .arg(script)
@@ -149,30 +110,34 @@ mod tests {
     }
 
     #[test]
-    fn a_dotenv_file_sourced_by_a_shell_reads_back() {
-        let script = of(&credential(NASTY)).to_dotenv() + "printf %s \"$PGPASSWORD\"";
-        let out = Command::new("sh")
-            .arg("-c")
-            .arg(script)
-            .output()
-            .expect("sh runs");
-        assert_eq!(String::from_utf8_lossy(&out.stdout), NASTY);
+    fn a_certificate_authority_of_the_users_own_stays_in_place() {
+        let ca = |set: Option<&str>| {
+            let variables = of(&credential("x"), set.map(OsStr::new));
+            let found = variables.set.into_iter().find(|(name, _)| name == NODE_CA);
+            found.map(|(_, value)| value)
+        };
+        assert_eq!(ca(None).as_deref(), Some("/home/j d/ca.crt"));
+        assert_eq!(ca(Some("/home/j d/ca.crt")).as_deref(), Some("/home/j d/ca.crt"));
+        assert_eq!(ca(Some("/etc/corporate.pem")), None);
     }
 
     #[test]
     fn a_stale_certificate_is_unset_when_the_systems_own_count() {
-        let with = of(&credential("x"));
+        let with = of(&credential("x"), None);
         assert!(!with.unset.contains(&"PGSSLROOTCERT"));
-        let without = of(&Credential {
-            ssl_root_cert: String::new(),
-            ..credential("x")
-        });
+        let without = of(
+            &Credential {
+                ssl_root_cert: String::new(),
+                ..credential("x")
+            },
+            None,
+        );
         assert!(without.unset.contains(&"PGSSLROOTCERT"));
-        assert!(without.set.iter().all(|(name, _)| *name != "PGSSLROOTCERT"));
+        assert!(without.set.iter().all(|(name, _)| name != "PGSSLROOTCERT"));
     }
 
     #[test]
     fn a_value_with_a_nul_is_refused() {
-        assert!(of(&credential("a\0b")).to_sh().is_err());
+        assert!(of(&credential("a\0b"), None).to_sh().is_err());
     }
 }

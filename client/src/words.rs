@@ -1,6 +1,8 @@
 //! Times, sizes and states in words.
 
-use lakebase_proto::v1::{Area, Branch, CheckState, Ownership, Problem, WatchMode, WorktreeState};
+use lakebase_proto::v1::{
+    Area, Branch, CheckState, LocalState, Ownership, Problem, WatchMode, WorktreeState,
+};
 use owo_colors::Style;
 use prost_types::Timestamp;
 
@@ -57,6 +59,16 @@ pub(crate) fn sizes(branch: &Branch) -> String {
         // Files round up: no branch shares more than nothing.
         own if own >= branch.logical_size_bytes => format!("{}, all own", size(own)),
         own => format!("{} ({} own)", size(branch.logical_size_bytes), size(own)),
+    }
+}
+
+/// Returns the word for a state of Local Lakebase; none when it is not used.
+pub(crate) fn local_state(state: LocalState) -> Option<&'static str> {
+    match state {
+        LocalState::Unspecified => None,
+        LocalState::Starting => Some("starting"),
+        LocalState::Serving => Some("serving"),
+        LocalState::Refused => Some("refused"),
     }
 }
 

@@ -97,12 +97,29 @@ pub enum Local {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
         listen: SocketAddr,
     },
+    /// Restore branches from their data when the catalog is lost, broken or of another time
+    ///
+    /// Shows what can be restored and what is lost, and asks before it changes anything. No data directory is removed: what
+    /// cannot be restored is moved to `lost` in the data directory, and the old catalog is kept. Also takes back what is in
+    /// `lost`. A branch whose expiration has passed meanwhile lives for another day.
+    Recover(RecoverArgs),
     /// Give Local Lakebase a disk on which branches share their blocks
     ///
     /// For ext4 and other file systems that cannot: makes a file with an XFS file system in it and mounts it at the data
     /// directory, with what is there already. A branch then takes a tenth of a second and hardly any room, whatever its size.
     /// Needs root once, and asks for it with sudo.
     SetupStore(StoreArgs),
+}
+
+/// How `recover` goes.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RecoverArgs {
+    /// Carry the plan out without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// Print the plan, and what was done, as JSON; never asks
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How the disk of `setup-store` is made.
@@ -271,11 +288,29 @@ fn supervisor() -> Supervisor {
     }
 }
 
-/// What a program that we run has of our environment: where programs and the user's own settings are.
-pub(crate) fn program_env() -> impl Iterator<Item = (&'static str, OsString)> {
-    ["PATH", "HOME", "XDG_CONFIG_HOME"]
-        .into_iter()
-        .filter_map(|name| Some((name, std::env::var_os(name)?)))
+/// Environment of the daemon that git gets: where programs and the user's configuration are.
+///
+/// Variables that name a repository or carry settings (`GIT_DIR`, `GIT_CONFIG_COUNT`, …) are meant
+/// for another command.
+pub(crate) fn git_env() -> impl Iterator<Item = (&'static str, OsString)> {
+    [
+        "PATH",
+        "HOME",
+        "XDG_CONFIG_HOME",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_CONFIG_NOSYSTEM",
+        // Git trusts the repositories of this user too when it runs as root.
+        "SUDO_UID",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name, std::env::var_os(name).or_else(|| home(name))?)))
+}
+
+/// The home directory by the account, where the environment has none: a shell of the user has one.
+fn home(name: &str) -> Option<OsString> {
+    let home = std::env::home_dir().filter(|_| name == "HOME")?;
+    Some(home.into_os_string())
 }
 
 fn login_name() -> String {

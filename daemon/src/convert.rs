@@ -3,7 +3,7 @@
 use crate::board::{BranchView, Ownership, Problem, RepositoryView, UnusedView, WatchMode, WorktreeView};
 use crate::credentials::{Minted, Target};
 use crate::ledger::LoggedEvent;
-use crate::services::LocalInfo;
+use crate::services::{LocalInfo, LocalState};
 use chrono::TimeDelta;
 use daemon_core::Timestamp;
 use daemon_core::plan::Standing;
@@ -29,6 +29,15 @@ pub(crate) fn duration(span: TimeDelta) -> prost_types::Duration {
 
 pub(crate) fn path(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+pub(crate) fn local_state(state: LocalState) -> v1::LocalState {
+    match state {
+        LocalState::None => v1::LocalState::Unspecified,
+        LocalState::Starting => v1::LocalState::Starting,
+        LocalState::Serving => v1::LocalState::Serving,
+        LocalState::Refused => v1::LocalState::Refused,
+    }
 }
 
 pub(crate) fn problem(problem: &Problem) -> v1::Problem {

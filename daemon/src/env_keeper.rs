@@ -3,8 +3,10 @@
 
 use crate::board::{Problem, WorktreeView};
 use crate::credentials::{Minted, Target};
-use crate::env_writer::{self, EnvFile};
+use crate::env_writer;
+use crate::env_writer::EnvFile;
 use crate::patient::{Hangs, Turnstile};
+use crate::reconcile::env_guard::{EnvGuard, Files, Guarded};
 use crate::reconcile::is_same;
 use daemon_core::config_file::Settings;
 use daemon_core::ids::{BranchUid, WorktreeId};
@@ -23,8 +25,11 @@ const MISSING_FOR: Duration = Duration::from_secs(20);
 type Stamp = Option<(SystemTime, u64)>;
 
 /// The blocks of one repository's worktrees.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct EnvKeeper {
+    /// The files of the worktrees, as they were last inspected.
+    files: Arc<Files>,
+    inspected_at: std::time::Instant,
     written: BTreeMap<WorktreeId, Written>,
     /// Worktrees that have no branch to use, and no block since that was found.
     cleared: BTreeSet<WorktreeId>,
@@ -33,7 +38,7 @@ pub(crate) struct EnvKeeper {
 /// What was last written into a worktree's file.
 #[derive(Debug)]
 struct Written {
-    file: EnvFile,
+    guarded: Arc<Guarded>,
     uid: BranchUid,
     minted: Arc<Minted>,
     /// How it looked after.
@@ -44,6 +49,17 @@ struct Written {
     missing_since: Option<Instant>,
 }
 
+impl Default for EnvKeeper {
+    fn default() -> Self {
+        Self {
+            files: Arc::default(),
+            inspected_at: std::time::Instant::now(),
+            written: BTreeMap::new(),
+            cleared: BTreeSet::new(),
+        }
+    }
+}
+
 impl EnvKeeper {
     /// Looks at all files that were written, in one go.
     ///
@@ -52,7 +68,7 @@ impl EnvKeeper {
     pub(crate) async fn look(&mut self, disk: &Turnstile) -> Result<(), Hangs> {
         let files = self.written.iter();
         let files: Vec<_> = files
-            .map(|(id, written)| (id.clone(), written.file.path()))
+            .map(|(id, written)| (id.clone(), written.guarded.file.path()))
             .collect();
         if files.is_empty() {
             return Ok(());
@@ -69,38 +85,61 @@ impl EnvKeeper {
         Ok(())
     }
 
+    /// Takes over the files of the worktrees, whose inspection began then.
+    pub(crate) fn inspected(&mut self, files: Arc<Files>, began_at: std::time::Instant) {
+        (self.files, self.inspected_at) = (files, began_at);
+    }
+
     /// Keeps a worktree's block in line with its credential.
     ///
     /// # Errors
     /// What hinders that.
     pub(crate) async fn keep(
         &mut self,
+        guard: &Arc<EnvGuard>,
         disk: &Turnstile,
-        worktree: &WorktreeView,
-        settings: &Settings,
+        id: &WorktreeId,
         (target, minted): (&Arc<Target>, &Arc<Minted>),
     ) -> Result<(), Problem> {
-        let Some(file) = EnvFile::of(worktree, settings) else {
+        let Some(guarded) = self.files.get(id) else {
             return Ok(());
         };
-        if let Some(written) = self.written.get_mut(&worktree.id)
-            && (written.is_right(&file, minted) || written.may_be_going(&worktree.id))
-        {
-            return Ok(());
+        let verdict = guarded.verdict();
+        if let Some(Err(problem)) = verdict {
+            // The block was taken out, or will be.
+            self.written.remove(id);
+            return Err(problem);
         }
-        let (of, with, place) = (target.clone(), minted.clone(), file.clone());
-        let write = move || env_writer::write(&place, &of, &with).map(|()| stamp(&place.path()));
-        let stamp = disk.run(write).await.map_err(|hangs| hanging(&file, hangs))??;
+        let (guard, place) = (guard.clone(), guarded.clone());
+        if let Some(written) = self.written.get_mut(id) {
+            let is_right = written.is_right(guarded, minted);
+            if is_right && verdict.is_some() || written.may_be_going(id) {
+                return Ok(());
+            }
+            if is_right {
+                let since = self.inspected_at;
+                let confirmed = disk.run(move || guard.confirm(&place, since)).await;
+                return confirmed.map_err(|hangs| hanging(&guarded.file, hangs))?;
+            }
+        }
+        let (of, with) = (target.clone(), minted.clone());
+        let write = move || {
+            guard
+                .write(&place, &of, &with)
+                .map(|()| stamp(&place.file.path()))
+        };
+        let stamp = disk.run(write).await;
+        let stamp = stamp.map_err(|hangs| hanging(&guarded.file, hangs))??;
         let written = Written {
-            file,
+            guarded: guarded.clone(),
             uid: target.uid.clone(),
             minted: minted.clone(),
             stamp,
             found: stamp,
             missing_since: None,
         };
-        self.cleared.remove(&worktree.id);
-        self.written.insert(worktree.id.clone(), written);
+        self.cleared.remove(id);
+        self.written.insert(id.clone(), written);
         Ok(())
     }
 
@@ -110,9 +149,8 @@ impl EnvKeeper {
         &mut self,
         disk: &Turnstile,
         worktrees: impl Iterator<Item = &'a WorktreeView>,
-        settings: &Settings,
     ) {
-        let stale = worktrees.filter_map(|worktree| self.stale(worktree, settings));
+        let stale = worktrees.filter_map(|worktree| self.stale(worktree));
         let stale: Vec<(WorktreeId, EnvFile)> = stale.collect();
         let files: Vec<EnvFile> = stale.iter().map(|(_, file)| file.clone()).collect();
         if remove(disk, files).await.is_ok() {
@@ -125,16 +163,16 @@ impl EnvKeeper {
 
     /// The file in which a worktree may have a block of a branch that is not its own. Of one whose HEAD cannot be read
     /// nothing is known.
-    fn stale(&self, worktree: &WorktreeView, settings: &Settings) -> Option<(WorktreeId, EnvFile)> {
+    fn stale(&self, worktree: &WorktreeView) -> Option<(WorktreeId, EnvFile)> {
         worktree.slot.as_ref()?;
         let uid = worktree.branch.as_ref().and_then(|branch| branch.uid.as_ref());
         if worktree.standing == Standing::Ready || self.cleared.contains(&worktree.id) {
             return None;
         }
         let file = match self.written.get(&worktree.id) {
-            Some(written) => (uid != Some(&written.uid)).then(|| written.file.clone()),
+            Some(written) => (uid != Some(&written.uid)).then(|| written.guarded.file.clone()),
             // Written by the daemon of last time, perhaps, and for a branch that is only busy.
-            None => EnvFile::of(worktree, settings).filter(|_| uid.is_none()),
+            None => self.file(&worktree.id).filter(|_| uid.is_none()),
         };
         Some((worktree.id.clone(), file?))
     }
@@ -144,11 +182,15 @@ impl EnvKeeper {
         let named = settings.and_then(|settings| settings.env_file.as_deref().map(Path::new));
         let written = std::mem::take(&mut self.written).into_values();
         let files = written
-            .map(|written| written.file)
+            .map(|written| written.guarded.file.clone())
             .filter(|file| Some(&*file.relative) != named);
         // What could not be done is told there, and nothing more can be done.
         remove(disk, files.collect()).await.ok();
         self.cleared.clear();
+    }
+
+    fn file(&self, id: &WorktreeId) -> Option<EnvFile> {
+        Some(self.files.get(id)?.file.clone())
     }
 
     /// Forgets worktrees that are gone.
@@ -159,12 +201,13 @@ impl EnvKeeper {
 }
 
 impl Written {
-    fn is_right(&self, file: &EnvFile, minted: &Arc<Minted>) -> bool {
-        is_same(&self.minted, minted) && self.found == self.stamp && &self.file == file
+    fn is_right(&self, guarded: &Arc<Guarded>, minted: &Arc<Minted>) -> bool {
+        let is_same_file = Arc::ptr_eq(&self.guarded, guarded) || self.guarded.file == guarded.file;
+        is_same(&self.minted, minted) && self.found == self.stamp && is_same_file
     }
 
     fn may_be_going(&mut self, id: &WorktreeId) -> bool {
-        if id == &WorktreeId::Main || self.found.is_some() {
+        if id == &WorktreeId::Main || self.found.is_some() || !self.guarded.may_hold_block() {
             return false;
         }
         self.missing_since.get_or_insert_with(Instant::now).elapsed() < MISSING_FOR

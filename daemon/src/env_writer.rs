@@ -4,10 +4,12 @@
 use crate::board::{Problem, WorktreeView};
 use crate::credentials::{Minted, Target};
 use crate::failpoint;
-use crate::git;
+use crate::git::{self, Permit, SecretPlace};
 use daemon_core::config_file::Settings;
-use daemon_core::env_file::{self, BrokenBlock, Connection};
+use daemon_core::env_file::{self, BrokenBlock, Connection, Leftover};
+use daemon_core::ids::WorktreeId;
 use secrecy::ExposeSecret;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -33,6 +35,17 @@ pub(crate) struct EnvFile {
     /// Git's directory of the worktree, where a new file is made before it takes its place: a new name in the worktree itself
     /// would make a `git worktree remove` fail that runs just then.
     pub(crate) admin_dir: PathBuf,
+    /// Git's directory of the repository.
+    pub(crate) common_dir: PathBuf,
+}
+
+/// What becomes of a file that holds nothing but the block, when that is taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Emptied {
+    /// It stays, empty.
+    Stays,
+    /// It is deleted: git does not ignore it, and would list it as untracked.
+    Goes,
 }
 
 impl EnvFile {
@@ -45,7 +58,27 @@ impl EnvFile {
             relative: settings.env_file.as_ref()?.into(),
             prefix: settings.env_prefix.clone(),
             admin_dir: worktree.admin_dir.clone(),
+            common_dir: common_dir(worktree).to_owned(),
         })
+    }
+
+    /// Returns whether this is the file of a worktree.
+    pub(crate) fn is_of(&self, worktree: &WorktreeView, settings: &Settings) -> bool {
+        self.worktree_root == worktree.root
+            && settings.env_file.as_deref().map(Path::new) == Some(&self.relative)
+            && self.prefix == settings.env_prefix
+            && self.admin_dir == worktree.admin_dir
+    }
+
+    /// The question to git about it.
+    pub(crate) fn place(&self, is_local: bool) -> SecretPlace<'_> {
+        SecretPlace {
+            root: &self.worktree_root,
+            relative: &self.relative,
+            admin_dir: &self.admin_dir,
+            common_dir: &self.common_dir,
+            is_local,
+        }
     }
 
     pub(crate) fn path(&self) -> PathBuf {
@@ -53,14 +86,22 @@ impl EnvFile {
     }
 }
 
+/// The git directory of a worktree's repository: two levels above that of a linked worktree.
+fn common_dir(worktree: &WorktreeView) -> &Path {
+    let admin_dir = &worktree.admin_dir;
+    match worktree.id {
+        WorktreeId::Main => admin_dir,
+        WorktreeId::Linked(_) => admin_dir.ancestors().nth(2).unwrap_or(admin_dir),
+    }
+}
+
 /// Brings the block up to date. Blocking.
 ///
 /// # Errors
 /// Why the file is not written, and what a person can do; the worktree works without it.
-pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<(), Problem> {
+pub(crate) fn write(file: &EnvFile, _: &Permit, target: &Target, minted: &Minted) -> Result<(), Problem> {
     let path = file.path();
-    check_place(file, &path)?;
-    check_ignored(file, &path)?;
+    check_place(file)?;
     let ssl_root_cert = target
         .ssl_root_cert
         .as_deref()
@@ -81,26 +122,64 @@ pub(crate) fn write(file: &EnvFile, target: &Target, minted: &Minted) -> Result<
     keep_block(&path, &file.admin_dir, &variables)
 }
 
-/// Takes the block out of the file; every other line stays. Blocking.
+/// Returns whether the file may hold a block of ours. Blocking.
+///
+/// # Errors
+/// Why that cannot be found out.
+pub(crate) fn may_hold_block(file: &EnvFile) -> Result<bool, Problem> {
+    let path = file.path();
+    if !fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file()) {
+        return Ok(false);
+    }
+    check_place(file)?;
+    let text = read(&path).map_err(|error| cannot("read", &path, &error))?;
+    Ok(env_file::without_block(&text).as_ref() != Ok(&text))
+}
+
+/// Takes the block out of the file; every other line stays. Returns whether there was one.
+/// Blocking.
 ///
 /// # Errors
 /// Why it is still there.
-fn remove(file: &EnvFile) -> Result<(), Problem> {
+pub(crate) fn remove(file: &EnvFile, emptied: Emptied) -> Result<bool, Problem> {
+    if !may_hold_block(file)? {
+        return Ok(false);
+    }
     let path = file.path();
-    if fs::symlink_metadata(&path).is_err() {
+    rewrite(&path, &file.admin_dir, env_file::without_block)?;
+    if emptied == Emptied::Goes {
+        delete_empty(&path, &file.admin_dir)?;
+    }
+    Ok(true)
+}
+
+/// Deletes the file if nothing is in it. It is moved aside before it is read for the last time, so
+/// a line that is written at the same time is not lost.
+fn delete_empty(path: &Path, admin_dir: &Path) -> Result<(), Problem> {
+    let delete = || -> io::Result<String> {
+        if fs::symlink_metadata(path)?.len() > 0 {
+            return Ok(String::new());
+        }
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let aside = new_file(dir, admin_dir)?;
+        fs::rename(path, aside.file.path())?;
+        if !fs::symlink_metadata(aside.file.path())?.is_file() {
+            aside.file.persist_noclobber(path)?;
+            return Ok(String::new());
+        }
+        read(aside.file.path())
+    };
+    let written = delete().map_err(|error| cannot("delete", path, &error))?;
+    if written.is_empty() {
         return Ok(());
     }
-    check_place(file, &path)?;
-    let text = read(&path).map_err(|error| cannot("read", &path, &error))?;
-    if env_file::without_block(&text).as_ref() == Ok(&text) {
-        return Ok(());
-    }
-    rewrite(&path, &file.admin_dir, env_file::without_block)
+    rewrite(path, admin_dir, |text| Ok(format!("{written}{text}")))
 }
 
 /// Takes the block out of each of these files; what cannot be done is logged. Blocking.
 pub(crate) fn remove_all(files: &[EnvFile]) {
-    for problem in files.iter().filter_map(|file| remove(file).err()) {
+    let removed = files.iter().map(|file| remove(file, Emptied::Stays));
+    for problem in removed.filter_map(Result::err) {
         tracing::warn!(problem.message, "a block of ours stays in an `.env`");
     }
 }
@@ -117,7 +196,7 @@ fn rewrite(
     change: impl Fn(&str) -> Result<String, BrokenBlock>,
 ) -> Result<(), Problem> {
     for dir in [path.parent(), Some(admin_dir)].into_iter().flatten() {
-        sweep(dir);
+        sweep(dir, path);
     }
     let mut before = read(path).map_err(|error| cannot("read", path, &error))?;
     let mut in_place = before.clone();
@@ -145,13 +224,49 @@ fn rewrite(
     })
 }
 
-/// Takes away what a daemon that was killed in the middle of a write left behind; it may hold a password.
-fn sweep(dir: &Path) {
+/// Removes what a daemon that was killed in the middle of a write left behind; it may hold a password. A leftover with lines
+/// that the file does not have is what another program wrote at the same time: it stays, without our block.
+fn sweep(dir: &Path, path: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let is_left = entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes());
-        if is_left && entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            drop(fs::remove_file(entry.path()));
+        if is_temporary(&entry.file_name()) {
+            let left = entry.path();
+            match read_leftover(&left)
+                .zip(read(path).ok())
+                .map(|(text, file)| (env_file::leftover(&text, &file), text))
+            {
+                Some((Leftover::Redundant, _)) => drop(fs::remove_file(&left)),
+                Some((Leftover::Unique(rest), text)) if rest != text => strip(&left, &rest),
+                Some((Leftover::Unique(_), _)) | None => {}
+            }
         }
+    }
+}
+
+/// Whether a name is exactly what `new_file` makes: the prefix, and the six characters of `tempfile`.
+fn is_temporary(name: &OsStr) -> bool {
+    let random = name.as_bytes().strip_prefix(TEMPORARY.as_bytes());
+    random.is_some_and(|random| random.len() == 6 && random.iter().all(u8::is_ascii_alphanumeric))
+}
+
+/// Reads a leftover; none if it is not a plain file of ours.
+fn read_leftover(left: &Path) -> Option<String> {
+    let meta = fs::symlink_metadata(left).ok()?;
+    let is_ours = meta.is_file() && meta.uid() == rustix::process::geteuid().as_raw();
+    (is_ours && meta.len() <= MAX_ENV_FILE)
+        .then(|| fs::read_to_string(left).ok())
+        .flatten()
+}
+
+/// Writes a leftover without our block.
+fn strip(left: &Path, rest: &str) {
+    tracing::warn!(file = %left.display(), "an unfinished write left lines that `.env` does not have; they stay there");
+    let written =
+        tempfile::NamedTempFile::new_in(left.parent().unwrap_or(Path::new("."))).and_then(|mut file| {
+            file.write_all(rest.as_bytes())?;
+            Ok(file.persist(left)?)
+        });
+    if let Err(error) = written {
+        tracing::warn!(%error, file = %left.display(), "cannot take our block out of it");
     }
 }
 
@@ -163,8 +278,12 @@ fn refuse(path: &Path, what: &str, fix: &str) -> Result<(), Problem> {
     })
 }
 
-/// The file must be in the worktree, and a plain file or nothing.
-fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
+/// Checks that the file is in the worktree, and a plain file or nothing. Blocking.
+///
+/// # Errors
+/// What is in its place, and what to do about it.
+pub(crate) fn check_place(file: &EnvFile) -> Result<(), Problem> {
+    let path = &file.path();
     let refuse = |what, fix| refuse(path, what, fix);
     // The last look may have been before somebody else's directory came there.
     if !git::leads_back(&file.worktree_root, &file.admin_dir) {
@@ -193,22 +312,6 @@ fn check_place(file: &EnvFile, path: &Path) -> Result<(), Problem> {
     }
 }
 
-/// Git must not be about to commit it.
-fn check_ignored(file: &EnvFile, path: &Path) -> Result<(), Problem> {
-    let refuse = |what, fix| refuse(path, what, fix);
-    match git::is_safely_ignored(&file.worktree_root, &file.relative) {
-        Ok(true) => Ok(()),
-        Ok(false) => {
-            let fix = format!(
-                "add `{}` to .gitignore, or set LAKEBASE_ENV_FILE=\"\"",
-                file.relative.display()
-            );
-            refuse("git does not ignore it, and it would hold a password", &fix)
-        }
-        Err(error) => refuse(&error, "run `git status` in the worktree and mend what it says"),
-    }
-}
-
 fn read(path: &Path) -> io::Result<String> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -225,7 +328,8 @@ fn is_private(path: &Path) -> bool {
 fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let is_there = fs::symlink_metadata(path).is_ok();
-    let mut file = new_file(dir, admin_dir)?;
+    let mut new = new_file(dir, admin_dir)?;
+    let file = &mut new.file;
     file.as_file()
         .set_permissions(fs::Permissions::from_mode(0o600))?;
     file.write_all(text.as_bytes())?;
@@ -248,12 +352,12 @@ fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
             ));
         }
         Swap::NothingThere => {
-            file.persist_noclobber(path)?;
+            new.file.persist_noclobber(path)?;
             String::new()
         }
         Swap::Unsupported => {
             let replaced = read(path)?;
-            file.persist(path)?;
+            new.file.persist(path)?;
             replaced
         }
     };
@@ -262,17 +366,52 @@ fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
     Ok(replaced)
 }
 
-/// Makes a file in git's directory of the worktree, or beside the place where it is to go when that is on another disk.
-fn new_file(dir: &Path, admin_dir: &Path) -> io::Result<tempfile::NamedTempFile> {
+/// A new file, and the directory that was made for it.
+struct Fresh {
+    file: tempfile::NamedTempFile,
+    /// Removed after the file.
+    _aside: Option<tempfile::TempDir>,
+}
+
+/// Makes a file in git's directory of the worktree. Where that is on another disk, the file is made
+/// beside the place where it is to go, in a directory `.git`, which git never lists.
+fn new_file(dir: &Path, admin_dir: &Path) -> io::Result<Fresh> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY);
     let device = |dir: &Path| fs::metadata(dir).map(|meta| meta.dev()).ok();
     if device(admin_dir).is_some_and(|there| Some(there) == device(dir))
         && let Ok(file) = builder.tempfile_in(admin_dir)
     {
-        return Ok(file);
+        return Ok(Fresh { file, _aside: None });
     }
-    builder.tempfile_in(dir)
+    sweep_aside(dir);
+    let aside = builder.tempdir_in(dir)?;
+    let hidden = aside.path().join(".git");
+    fs::create_dir(&hidden)?;
+    let file = builder.tempfile_in(hidden)?;
+    Ok(Fresh {
+        file,
+        _aside: Some(aside),
+    })
+}
+
+/// Removes the directories that a killed daemon left beside the file: those with nothing in them
+/// but what it made.
+fn sweep_aside(dir: &Path) {
+    let is_ours = |entry: &fs::DirEntry| entry.file_name().as_bytes().starts_with(TEMPORARY.as_bytes());
+    let is_dir = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if is_ours(&entry) && is_dir(&entry) {
+            let hidden = entry.path().join(".git");
+            let left = fs::read_dir(&hidden).into_iter().flatten().flatten();
+            for file in left.filter(|file| is_ours(file) && !is_dir(file)) {
+                fs::remove_file(file.path()).ok();
+            }
+            // Neither goes while something else is in it.
+            fs::remove_dir(hidden).ok();
+            fs::remove_dir(entry.path()).ok();
+        }
+    }
 }
 
 /// What came of swapping two files.
@@ -337,13 +476,36 @@ mod tests {
     #[test]
     fn fs_15_what_a_killed_write_left_is_taken_away() {
         let (dir, path) = env();
-        fs::write(dir.path().join(".env.lakebase-x1y2z3"), "PGPASSWORD=old").expect("written");
-        fs::create_dir(dir.path().join(".env.lakebase-dir")).expect("made");
+        let old = |text: &str| env_file::with_block(text, &variables()).expect("no block");
+        fs::write(dir.path().join(".env.lakebase-x1y2z3"), old("A=1\n")).expect("written");
+        fs::write(dir.path().join(".env.lakebase-x1y2z4"), old("THEIRS=1\n")).expect("written");
+        // Not of our making, whatever is in them.
+        let others = [
+            ".env.lakebase-my-copy",
+            ".env.lakebase-x1y2z",
+            ".env.lakebase-x1-2z3",
+            ".env.lakebase-",
+        ];
+        for name in others {
+            fs::write(dir.path().join(name), "A=1\n").expect("written");
+        }
+        fs::create_dir(dir.path().join(".env.lakebase-dirdir")).expect("made");
+        std::os::unix::fs::symlink(&path, dir.path().join(".env.lakebase-linked")).expect("linked");
         fs::write(&path, "A=1\n").expect("written");
         keep_block(&path, path.parent().expect("it has one"), &variables()).expect("written");
         let mut names = names(dir.path());
         names.sort();
-        assert_eq!(names, [".env", ".env.lakebase-dir"]);
+        let mut expected = vec![
+            ".env",
+            ".env.lakebase-dirdir",
+            ".env.lakebase-linked",
+            ".env.lakebase-x1y2z4",
+        ];
+        expected.extend(others);
+        expected.sort_unstable();
+        assert_eq!(names, expected);
+        let kept = fs::read_to_string(dir.path().join(".env.lakebase-x1y2z4")).expect("readable");
+        assert_eq!(kept, "THEIRS=1\n", "what others wrote stays, and no password");
         assert!(fs::read_to_string(&path).expect("readable").starts_with("A=1\n"));
     }
 
@@ -365,7 +527,7 @@ mod tests {
         let admin = tempfile::tempdir().expect("a temp dir");
         fs::write(&path, "A=1\n").expect("written");
         let file = new_file(dir.path(), admin.path()).expect("made");
-        assert!(file.path().starts_with(admin.path()));
+        assert!(file.file.path().starts_with(admin.path()));
         drop(file);
         keep_block(&path, admin.path(), &variables()).expect("written");
         assert_eq!((names(dir.path()).len(), names(admin.path()).len()), (1, 0));
@@ -401,5 +563,128 @@ mod tests {
             keep_block(&path, dir.path(), &other).expect("written");
         }
         editor.join().expect("no line is lost");
+    }
+
+    /// The file of a worktree that leads back, with a block in it between a user's lines.
+    fn in_worktree(before: &str, after: &str) -> (tempfile::TempDir, EnvFile) {
+        let dir = tempfile::tempdir().expect("a temp dir");
+        let root = dir.path().canonicalize().expect("there");
+        let admin_dir = root.join(".git");
+        fs::create_dir(&admin_dir).expect("made");
+        let file = EnvFile {
+            worktree_root: root,
+            relative: ".env".into(),
+            prefix: String::new(),
+            common_dir: admin_dir.clone(),
+            admin_dir,
+        };
+        let block = env_file::with_block(before, &variables()).expect("no block");
+        fs::write(file.path(), block + after).expect("written");
+        (dir, file)
+    }
+
+    #[test]
+    fn sec_35_a_block_that_is_taken_out_leaves_every_line_of_the_user() {
+        for emptied in [Emptied::Stays, Emptied::Goes] {
+            let (_dir, file) = in_worktree("A=1\n", "B=2");
+            assert_eq!(remove(&file, emptied), Ok(true));
+            assert_eq!(fs::read_to_string(file.path()).expect("there"), "A=1\nB=2");
+            assert_eq!(remove(&file, emptied), Ok(false), "there is no block");
+            let (_dir, file) = in_worktree("\n", "");
+            assert_eq!(remove(&file, emptied), Ok(true));
+            assert_eq!(fs::read_to_string(file.path()).expect("there"), "\n");
+        }
+    }
+
+    #[test]
+    fn sec_35_a_file_that_held_only_the_block_goes_where_git_would_list_it() {
+        let (_dir, file) = in_worktree("", "");
+        assert_eq!(remove(&file, Emptied::Goes), Ok(true));
+        assert!(!file.path().exists());
+        assert_eq!(
+            names(&file.admin_dir),
+            Vec::<String>::new(),
+            "nothing is left aside"
+        );
+        let (_dir, file) = in_worktree("", "");
+        assert_eq!(remove(&file, Emptied::Stays), Ok(true));
+        assert_eq!(fs::read_to_string(file.path()).expect("there"), "");
+        fs::remove_file(file.path()).expect("removed");
+        std::os::unix::fs::symlink("elsewhere", file.path()).expect("linked");
+        assert_eq!(remove(&file, Emptied::Goes), Ok(false), "a link is not ours");
+        assert!(file.path().is_symlink());
+    }
+
+    /// A program that puts its file in place whenever there is none, while the block comes and
+    /// goes.
+    #[test]
+    fn sec_35_a_line_that_is_written_while_an_empty_file_goes_is_not_lost() {
+        let (_dir, file) = in_worktree("", "");
+        let (path, new) = (file.path(), file.worktree_root.join("new"));
+        let program = std::thread::spawn(move || {
+            let within = |what: &str, is_so: &dyn Fn() -> bool| {
+                let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+                while !is_so() {
+                    assert!(std::time::Instant::now() < deadline, "{what}");
+                }
+            };
+            for n in 0..100 {
+                let line = format!("LINE_{n}=1\n");
+                fs::write(&new, &line).expect("written");
+                within("it never goes", &|| fs::hard_link(&new, &path).is_ok());
+                let has_line = || fs::read_to_string(&path).is_ok_and(|text| text.contains(&line));
+                within("a line is lost", &has_line);
+                // Another file: this one is linked.
+                fs::remove_file(&new).expect("removed");
+                fs::write(&new, "").expect("written");
+                fs::rename(&new, &path).expect("renamed");
+            }
+        });
+        while !program.is_finished() {
+            keep_block(&file.path(), &file.admin_dir, &variables()).ok();
+            remove(&file, Emptied::Goes).ok();
+        }
+        program.join().expect("no line is lost");
+    }
+
+    /// A worktree on another disk than its repository.
+    #[test]
+    fn sec_35_a_new_file_beside_the_old_one_is_not_listed_by_git() {
+        let (dir, path) = env();
+        let Ok(admin) = tempfile::tempdir_in("/dev/shm") else {
+            eprintln!("skipped: there is no other disk");
+            return;
+        };
+        let device = |dir: &Path| fs::metadata(dir).expect("there").dev();
+        if device(admin.path()) == device(dir.path()) {
+            eprintln!("skipped: there is no other disk");
+            return;
+        }
+        let git = |args: &[&str]| {
+            let mut git = std::process::Command::new("git");
+            let git = git.args(args).current_dir(dir.path()).env("HOME", dir.path());
+            let output = git.output().expect("git is installed");
+            assert!(output.status.success(), "git {args:?}");
+            String::from_utf8(output.stdout).expect("text")
+        };
+        git(&["init", "-q"]);
+        let mut new = new_file(dir.path(), admin.path()).expect("made");
+        new.file.write_all(b"PGPASSWORD=secret").expect("written");
+        assert!(new.file.path().starts_with(dir.path()));
+        assert_eq!(git(&["status", "--porcelain", "-uall"]), "");
+        git(&["add", "-A"]);
+        assert_eq!(git(&["ls-files"]), "");
+        // As when the daemon is killed: the next write takes it away.
+        let left = new.file.path().to_owned();
+        std::mem::forget(new);
+        let kept = dir.path().join(".env.lakebase-kept/.git");
+        fs::create_dir_all(&kept).expect("made");
+        fs::write(kept.join("mine"), "").expect("written");
+        keep_block(&path, admin.path(), &variables()).expect("written");
+        assert!(!left.exists());
+        assert!(kept.join("mine").exists(), "it is not ours");
+        let mut names = names(dir.path());
+        names.sort();
+        assert_eq!(names, [".env", ".env.lakebase-kept", ".git"]);
     }
 }

@@ -1,5 +1,6 @@
-//! Reads git: which worktrees a repository has and where their HEADs point. The only user of git2. Changes nothing, runs git
-//! only for what libgit2 cannot open, and says "unknown" where it could not look.
+//! Reads git: which worktrees a repository has, where their HEADs point, which files git ignores.
+//! The only user of git2, which is never asked to fetch. Git itself is run for what libgit2 cannot
+//! open and for what it ignores. Changes nothing, and says "unknown" where it could not look.
 
 use crate::machine::is_remote;
 use crate::patient::Hangs;
@@ -17,20 +18,29 @@ mod claimants;
 mod command;
 mod fate;
 mod head;
+mod ignore;
 mod link;
 mod linked;
+mod process;
 mod renames;
 mod version;
 
 pub(crate) use claimants::{Claims, claims};
 use fate::{Life, StoodIn};
 pub(crate) use head::{HeadVersion, now as head_now};
+pub(crate) use ignore::{Answer, Exposure, Glance, IgnoreRules, Permit, SecretPlace};
 pub(crate) use link::leads_back;
 use linked::Remembered;
 
 /// What git says of itself, as in `git version 2.39.5`. Blocking.
 pub(crate) fn version() -> Result<String, String> {
     command::version()
+}
+
+/// Returns major and minor number of `git version 2.39.5 (Apple Git-154)`.
+pub(crate) fn parse_version(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(' ').nth(2)?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// Why a repository cannot be read.
@@ -446,24 +456,6 @@ pub(crate) fn born_at(admin_dir: &Path) -> Option<i64> {
 pub(crate) fn is_root_still(root: &Path, stands_at: (u64, u64)) -> bool {
     let meta = std::fs::symlink_metadata(root);
     meta.is_ok_and(|meta| (meta.dev(), meta.ino()) == stands_at)
-}
-
-/// Says whether git ignores a path in a worktree and does not track it, so that a secret may be written there.
-///
-/// # Errors
-/// Why git cannot say.
-pub(crate) fn is_safely_ignored(worktree_root: &Path, relative: &Path) -> Result<bool, String> {
-    let in_library = || -> Result<bool, git2::Error> {
-        let repository = git2::Repository::open(worktree_root)?;
-        let is_tracked = repository.index()?.get_path(relative, 0).is_some();
-        Ok(!is_tracked && repository.is_path_ignored(relative)?)
-    };
-    match in_library() {
-        Err(error) if is_beyond_libgit2(&error, worktree_root) => {
-            command::is_ignored(worktree_root, relative)
-        }
-        answer => answer.map_err(|error| error.message().to_owned()),
-    }
 }
 
 fn cannot(verb: &str, path: &Path, error: &io::Error) -> String {

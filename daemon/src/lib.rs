@@ -16,6 +16,7 @@
 //! | watcher | file events | hints | the daemon ends |
 //! | accept | connections | those of our own user that speak HTTP/2 | told to stop, or another daemon has the socket |
 //! | caretaker | leases that nobody looks after | those given back | told to stop |
+//! | env guard | indexes that changed, doubts of passes | `.env` files without a block where git may pick it up | told to stop |
 //! | metrics | counters, the board | a file | told to stop |
 //! | supervisor | the daemon's own answers | signs of life | told to stop |
 //! | server | calls | answers | told to stop, after open calls |
@@ -73,17 +74,22 @@ use crate::ledger::Ledger;
 use crate::lookup::Lookup;
 use crate::patient::Desk;
 use crate::reconcile::Reconciler;
+use crate::reconcile::env_guard::{self, EnvGuard};
 use crate::serve::{DRAIN, serve};
 use crate::service::{About, Service};
 use crate::services::Services;
-use crate::watcher::Watcher;
+use crate::watcher::{Hint, Watcher};
 use crate::wishes::Wishes;
-use daemon_core::ids::RepositoryId;
 use lakebase_api::AuthEnv;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// How soon after a write of an index the `.env` beside it is checked: a rebase writes it many
+/// times.
+const INDEX_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs the daemon until `stop`.
 ///
@@ -109,13 +115,19 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
     let service = service(&config, &ledger, &controller, hints, &tasks, &stop);
 
     let passes = tasks.spawn(controller::run(service.reconciler.clone(), inbox, stop.clone()));
-    tasks.spawn(
-        stop.clone()
-            .run_until_cancelled_owned(forward(hinted, controller.clone())),
+    tasks.spawn(stop.clone().run_until_cancelled_owned(forward(
+        hinted,
+        controller.clone(),
+        service.reconciler.env_guard.clone(),
+    )));
+    let guarding = env_guard::run(
+        service.reconciler.env_guard.clone(),
+        controller.clone(),
+        stop.clone(),
     );
+    tasks.spawn(guarding);
     // Early, so that `status` can tell what Local Lakebase lacks before somebody needs it.
-    let warming = service.services.clone();
-    tasks.spawn(async move { warming.warm_up().await });
+    tasks.spawn(service.services.clone().warm_up(stop.clone()));
     let rows = ledger.repositories().await?;
     let views = rows
         .iter()
@@ -158,7 +170,7 @@ fn service(
     config: &Config,
     ledger: &Ledger,
     controller: &Handle,
-    hints: mpsc::Sender<Option<RepositoryId>>,
+    hints: mpsc::Sender<Hint>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Service {
@@ -174,6 +186,7 @@ fn service(
         turns: Mutex::default(),
         begun: Mutex::default(),
         wishes: Wishes::default(),
+        env_guard: Arc::default(),
     });
     let about = About {
         started_at: clock::now(),
@@ -198,12 +211,14 @@ fn service(
     }
 }
 
-/// Hands the watcher's hints to the controller.
-async fn forward(mut hinted: mpsc::Receiver<Option<RepositoryId>>, controller: Handle) {
+/// Hands the watcher's hints to the controller, and those about an index to the guard of `.env`
+/// files.
+async fn forward(mut hinted: mpsc::Receiver<Hint>, controller: Handle, guard: Arc<EnvGuard>) {
     while let Some(hint) = hinted.recv().await {
         match hint {
-            Some(id) => controller.hint(id),
-            None => controller.hint_all(),
+            Hint::Look(id) => controller.hint(id),
+            Hint::LookEverywhere => controller.hint_all(),
+            Hint::Index(id, git_dir) => guard.index_changed(&id, &git_dir, Instant::now() + INDEX_PAUSE),
         }
     }
 }

@@ -20,11 +20,19 @@ pub(crate) async fn serve(config: Config, listen: SocketAddr, stop: Cancellation
         Ok(local) => local,
         Err(StartError::InUse(dir)) => anyhow::bail!(in_use(&dir)),
         Err(StartError::NoPostgres { fix }) => anyhow::bail!("cannot find a usable PostgreSQL: {fix}"),
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            return Err(match error.required_action() {
+                Some(fix) => anyhow::anyhow!("{error}\nhint: {fix}"),
+                None => error.into(),
+            });
+        }
     };
     let told = std::io::stdout()
         .write_all(exports(&local).as_bytes())
         .context("cannot write to standard output");
+    for problem in local.problems() {
+        tracing::warn!(fix = problem.fix, "{}", problem.message);
+    }
     if told.is_ok() {
         stop.cancelled().await;
     }

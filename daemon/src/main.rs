@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+mod command {
+    pub(crate) mod recover_local;
+}
 mod local;
 mod logs;
 mod signals;
@@ -56,6 +59,10 @@ async fn start() -> anyhow::Result<()> {
             logs::to_stderr(&config.log)?;
             signals::watch(stop.clone())?;
             return local::serve(config.local, listen, stop).await;
+        }
+        Some(Command::Local(Local::Recover(args))) => {
+            logs::to_stderr(&config.log)?;
+            return command::recover_local::recover(&config.local.data_dir, &args).await;
         }
         Some(Command::Local(Local::SetupStore(args))) => return store::set_up(&config.local.data_dir, &args),
         None => {}

@@ -177,7 +177,7 @@ mod tests {
         for _ in 0..70 {
             let hanging = hanging.clone();
             let hung = desk.run(budget("a"), move || {
-                drop(hanging.lock().map(|hanging| hanging.recv()))
+                drop(hanging.lock().map(|hanging| hanging.recv()));
             });
             assert_eq!(hung.await, Err(Hangs));
         }

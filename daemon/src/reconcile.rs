@@ -28,7 +28,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub(crate) mod env_guard;
 pub(crate) mod recovery;
+
+use env_guard::EnvGuard;
 
 /// How many times as long as it takes to show what was done there is something else to do before it is shown again: with ten
 /// thousand worktrees it takes longer than a step.
@@ -69,6 +72,7 @@ pub(crate) struct Reconciler {
     /// Counts the passes that began, by repository.
     pub(crate) begun: Mutex<BTreeMap<RepositoryId, u64>>,
     pub(crate) wishes: Wishes,
+    pub(crate) env_guard: Arc<EnvGuard>,
 }
 
 /// What came of a plan's steps.
@@ -156,6 +160,8 @@ impl Reconciler {
     pub(crate) fn unwatch(&self, id: &RepositoryId) {
         let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
         watcher.set(id, &Wanted::new());
+        drop(watcher);
+        self.env_guard.forget(id);
     }
 
     fn begin(&self, id: &RepositoryId) -> u64 {
@@ -263,6 +269,10 @@ impl Reconciler {
         };
         let git = self.look_at_git(row, memory, records.as_deref()).await;
         self.note_worktrees(view, memory, &git);
+        if matches!(git, Seen::Present(_)) {
+            self.inspect_env_files(&row.id, memory, view, settings.as_ref())
+                .await;
+        }
         match (settings, provider, place) {
             (Some(settings), Some(Ok(provider)), Some(place)) => {
                 view.service.clone_from(&provider.origin);
@@ -326,7 +336,7 @@ impl Reconciler {
         {
             Plan::Steps(steps) => steps,
             Plan::Wait(reason) => {
-                tend::keep_fresh(self, settings, memory, view).await;
+                tend::keep_fresh(self, memory, view).await;
                 return Err(Stop::Problem(memory.attempts.hindrance(reason)));
             }
         };
@@ -533,6 +543,32 @@ impl Reconciler {
                 memory.located = None;
                 Seen::Unknown(reason)
             }
+        }
+    }
+
+    /// Finds the `.env` files about which git may say something else by now. Before the service is
+    /// asked, which may take long or fail: a password must not wait for that.
+    async fn inspect_env_files(
+        &self,
+        id: &RepositoryId,
+        memory: &mut Memory,
+        view: &RepositoryView,
+        settings: Option<&Arc<Settings>>,
+    ) {
+        let began_at = std::time::Instant::now();
+        let Some(settings) = settings.cloned() else {
+            memory.env.inspected(Arc::default(), began_at);
+            return self.env_guard.forget(id);
+        };
+        let (guard, id, worktrees, is_local) = (
+            self.env_guard.clone(),
+            id.clone(),
+            view.worktrees.clone(),
+            view.is_local,
+        );
+        let inspect = move || guard.inspect(&id, &worktrees, &settings, is_local);
+        if let Ok(files) = memory.looking.run(inspect).await {
+            memory.env.inspected(files, began_at);
         }
     }
 

@@ -36,6 +36,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a list waits for the first look at git after a start.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
+/// How long the first message to a hook waits for the check of the `.env`. The hook gives up when
+/// nothing comes for 40 ms; once it has a message it waits for the end of the check.
+const CHECK_FIRST: Duration = Duration::from_millis(10);
+
 /// How long it waits for one that has just failed.
 const FAILING_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -226,13 +230,15 @@ impl Control for Service {
     ) -> Result<Response<Self::CheckoutStream>, Status> {
         let path = self.lookup.resolve(&request.get_ref().cwd).await?;
         let repositories = self.repositories();
+        let mut check = self.check_env_file(&repositories, &path);
         let now = self.lookup.now(&repositories, &path).await?;
-        if matches!(now, Now::Ready(..)) {
+        let is_checked = tokio::time::timeout(CHECK_FIRST, check.done()).await.is_ok();
+        if matches!(now, Now::Ready(..)) && is_checked {
             let only = Ok(progress(&repositories, &now));
             return Ok(Response::new(Box::pin(tokio_stream::once(only))));
         }
         let (out, stream) = Outlet::new(self.about.unread);
-        self.streams.spawn(self.clone().follow_checkout(path, out));
+        self.streams.spawn(self.clone().follow_checkout(path, check, out));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -441,12 +447,14 @@ impl Control for Service {
                 .services
                 .local_problem()
                 .iter()
+                .chain(&self.services.local_data_problems())
                 .map(convert::problem)
                 .collect(),
             ledger_problem: self
                 .ledger
                 .is_unconfirmed()
                 .then(|| convert::problem(&view::unconfirmed_ledger())),
+            local_state: convert::local_state(self.services.local_state()).into(),
         }))
     }
 

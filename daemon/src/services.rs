@@ -16,6 +16,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 mod examine;
 
@@ -23,6 +24,9 @@ pub(crate) use examine::{Examined, Way};
 
 /// What records of Local Lakebase are kept under; its port may change.
 const LOCAL: &str = "local";
+
+/// How often a start that was refused is tried again: the user may have recovered the data by then.
+const REFUSED_PERIOD: Duration = Duration::from_secs(5);
 
 /// How long the making of a local project may take.
 const PROJECT_PATIENCE: Duration = Duration::from_mins(2);
@@ -69,6 +73,20 @@ enum Local {
 struct Told {
     info: Option<LocalInfo>,
     problem: Option<Problem>,
+    state: LocalState,
+}
+
+/// The state of Local Lakebase in this daemon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum LocalState {
+    /// It is not used, or cannot be started.
+    #[default]
+    None,
+    /// It is being started for the first time.
+    Starting,
+    Serving,
+    /// Its catalog and its data do not fit together: it serves nothing until the user has acted.
+    Refused,
 }
 
 /// What Local Lakebase tells about itself.
@@ -157,22 +175,71 @@ impl Services {
         self.providers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts Local Lakebase if no workspace is configured, so that it is there when the first repository comes.
-    pub(crate) async fn warm_up(&self) {
-        if let Ok(None) = self.workspace(None)
-            && let Err(problem) = self.started_local().await
-        {
-            tracing::error!(
-                error = problem.message,
-                fix = problem.fix,
-                "cannot start Local Lakebase"
-            );
+    /// Starts Local Lakebase if no workspace is configured, so that it is there when the first repository comes. Where that
+    /// is refused, tries again until the user has acted.
+    pub(crate) fn warm_up(self: Arc<Self>, stop: CancellationToken) -> impl Future<Output = ()> {
+        let is_wanted = matches!(self.workspace(None), Ok(None));
+        if is_wanted {
+            // Before the first call is answered, so that nobody takes it for unused.
+            self.told().state = LocalState::Starting;
+        }
+        async move {
+            if is_wanted {
+                self.start_local_until(stop).await;
+            }
+        }
+    }
+
+    async fn start_local_until(&self, stop: CancellationToken) {
+        let (mut logged, mut was_refused) = (None, false);
+        loop {
+            let started = self.started_local().await;
+            // One that was refused and is in use now is being recovered: then it is our turn again.
+            was_refused |= self.local_state() == LocalState::Refused;
+            let is_done = !was_refused || matches!(started, Ok(Local::Ours(_)));
+            let problem = started.err();
+            if let Some(problem) = problem
+                .as_ref()
+                .filter(|problem| logged.as_ref() != Some(*problem))
+            {
+                tracing::error!(
+                    error = problem.message,
+                    fix = problem.fix,
+                    "cannot start Local Lakebase"
+                );
+            }
+            logged = problem;
+            let pause = stop.run_until_cancelled(tokio::time::sleep(REFUSED_PERIOD));
+            if is_done || pause.await.is_none() {
+                return;
+            }
         }
     }
 
     /// What hinders Local Lakebase, if it was needed and could not be started.
     pub(crate) fn local_problem(&self) -> Option<Problem> {
         self.told().problem.clone()
+    }
+
+    /// Returns the state of Local Lakebase.
+    pub(crate) fn local_state(&self) -> LocalState {
+        self.told().state
+    }
+
+    /// What a Local Lakebase that runs here says of its data.
+    pub(crate) fn local_data_problems(&self) -> Vec<Problem> {
+        // It is held while a start is under way, and then there is nothing to say.
+        let slot = self.local.try_lock();
+        let Some(Local::Ours(local)) = slot.ok().and_then(|slot| slot.clone()) else {
+            return Vec::new();
+        };
+        let problems = local.problems().into_iter();
+        problems
+            .map(|problem| Problem {
+                message: problem.message,
+                fix: problem.fix,
+            })
+            .collect()
     }
 
     /// What Local Lakebase tells about itself; `None` while it does not run, or is started for the first time.
@@ -225,17 +292,27 @@ impl Services {
         if let Some(ours @ Local::Ours(_)) = slot.as_ref() {
             return Ok(ours.clone());
         }
+        let mut state = LocalState::None;
         let started = match LocalLakebase::start(self.config.local.clone()).await {
             Ok(local) => {
                 tracing::info!(api = local.api_url(), data = %local.data_dir().display(), "Local Lakebase started");
                 Ok(Local::Ours(Arc::new(local)))
             }
             Err(StartError::InUse(dir)) => served(dir),
-            Err(error) => Err(start_problem(&error)),
+            Err(error) => {
+                if error.required_action().is_some() {
+                    state = LocalState::Refused;
+                }
+                Err(start_problem(&error))
+            }
         };
+        if started.is_ok() {
+            state = LocalState::Serving;
+        }
         *self.told() = Told {
             info: started.as_ref().ok().map(Local::info),
             problem: started.as_ref().err().cloned(),
+            state,
         };
         *slot = started.as_ref().ok().cloned();
         started
@@ -350,7 +427,9 @@ async fn ensure_project(provider: &Provider) -> Result<(), Error> {
 fn start_problem(error: &StartError) -> Problem {
     let fix = match error {
         StartError::NoPostgres { fix } => fix.clone(),
-        _ => "see the daemon's log".into(),
+        other => other
+            .required_action()
+            .unwrap_or_else(|| "see the daemon's log".into()),
     };
     problem(error, &fix)
 }

@@ -106,7 +106,8 @@ impl Store {
 
     /// Makes the file and the file system in it.
     fn make(&self) -> anyhow::Result<()> {
-        let made = self.allocate().and_then(|()| {
+        let file = self.create()?;
+        let made = self.allocate(&file).and_then(|()| {
             run(Command::new("mkfs.xfs")
                 .args(["-q", "-m", "reflink=1"])
                 .arg(&self.image))
@@ -115,21 +116,22 @@ impl Store {
             )
         });
         if made.is_err() {
+            // It is ours: it was not there when it was created.
             drop(fs::remove_file(&self.image));
         }
         made
     }
 
-    fn allocate(&self) -> anyhow::Result<()> {
-        let cannot = || format!("cannot make `{}`", self.image.display());
+    fn create(&self) -> anyhow::Result<File> {
         let mut options = OpenOptions::new();
-        let file = options
-            .write(true)
-            .create_new(true)
-            .open(&self.image)
-            .with_context(cannot)?;
+        let created = options.write(true).create_new(true).open(&self.image);
+        created.with_context(|| format!("cannot make `{}`", self.image.display()))
+    }
+
+    fn allocate(&self, file: &File) -> anyhow::Result<()> {
         let flags = rustix::fs::FallocateFlags::empty();
-        rustix::fs::fallocate(&file, flags, 0, self.size).with_context(cannot)
+        rustix::fs::fallocate(file, flags, 0, self.size)
+            .with_context(|| format!("cannot make `{}`", self.image.display()))
     }
 
     /// Copies what is in the data directory already.
@@ -150,11 +152,19 @@ impl Store {
         copied.and(unmounted)
     }
 
-    /// Mounts it over the data directory. What was there lies beneath it, and comes back when it is unmounted.
+    /// Mounts it over the data directory. What was there lies beneath it, and comes back when it is unmounted. The mark lies
+    /// beneath it as well: a start that sees it is a start without the disk, and refused.
     fn mount(&self) -> anyhow::Result<()> {
-        run(Command::new("mount")
+        local_lakebase::mark_mount_point(&self.data_dir, &self.image)
+            .context("cannot mark the data directory as a mount point")?;
+        let mounted = run(Command::new("mount")
             .args(["-o", "loop"])
-            .args([&self.image, &self.data_dir]))
+            .args([&self.image, &self.data_dir]));
+        if mounted.is_err() {
+            local_lakebase::unmark_mount_point(&self.data_dir)
+                .context("cannot remove the mark of a mount point")?;
+        }
+        mounted
     }
 
     /// Has it mounted at each start of the machine.

@@ -1,17 +1,20 @@
 //! The tasks behind open streams: each follows the board and says what its client should know, until one of them goes.
 
-use crate::board::{Repositories, WorktreeView};
+use crate::board::{Repositories, WorktreeView, find_worktree};
 use crate::convert;
 use crate::credentials::{Freshness, Minted, Target};
 use crate::lookup::{Now, is_hopeless, not_ready};
 use crate::outlet::Outlet;
+use crate::patient::Budget;
+use crate::reconcile::env_guard::Checked;
 use crate::service::{PATIENCE, Service, ledger_failed};
 use daemon_core::ids::{RepositoryId, Slot};
 use daemon_core::plan::Standing;
 use lakebase_proto::v1;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
@@ -125,10 +128,39 @@ impl Service {
         }
     }
 
-    /// Tells a hook what happens until its worktree's branch is ready.
+    /// Starts to check that no password is where git may pick it up, after a checkout in the
+    /// worktree of a path.
+    pub(crate) fn check_env_file(&self, repositories: &Repositories, path: &Path) -> EnvCheck {
+        let Some((view, worktree)) = find_worktree(repositories, path) else {
+            return EnvCheck(None);
+        };
+        let guard = self.reconciler.env_guard.clone();
+        let guarded = guard.files(&view.id).get(&worktree.id).cloned();
+        // To look here and now costs less than to wake a thread for it.
+        let Some(guarded) = guarded.filter(|guarded| !(view.is_local && guarded.is_checked())) else {
+            return EnvCheck(None);
+        };
+        let (desk, controller, id) = (
+            self.lookup.desk.clone(),
+            self.lookup.controller.clone(),
+            view.id.clone(),
+        );
+        let since = std::time::Instant::now();
+        EnvCheck(Some(tokio::spawn(async move {
+            let budget = Budget::Repository(id.clone());
+            let check = move || guard.check(&guarded, since);
+            if desk.run(budget, check).await == Ok(Checked::Changed) {
+                controller.hint(id);
+            }
+        })))
+    }
+
+    /// Tells a hook what happens until its worktree's branch is ready and no password is where git
+    /// may pick it up.
     pub(crate) async fn follow_checkout(
         self,
         path: PathBuf,
+        mut check: EnvCheck,
         mut out: Outlet<Result<v1::CheckoutProgress, Status>>,
     ) {
         let deadline = Instant::now() + PATIENCE;
@@ -136,7 +168,7 @@ impl Service {
         let mut last = None;
         loop {
             let repositories = board.borrow_and_update().clone();
-            let progress = match self.lookup.now(&repositories, &path).await {
+            let mut progress = match self.lookup.now(&repositories, &path).await {
                 Ok(now) => progress(&self.repositories(), &now),
                 Err(error) => return out.end(Err(error)).await,
             };
@@ -144,8 +176,12 @@ impl Service {
                 progress.state(),
                 v1::WorktreeState::Pending | v1::WorktreeState::Creating
             );
-            if is_over {
+            if is_over && check.is_done() {
                 return out.end(Ok(progress)).await;
+            }
+            if is_over {
+                progress.set_state(v1::WorktreeState::Pending);
+                progress.message = "checking that git ignores the `.env`".into();
             }
             if last.as_ref() != Some(&progress) {
                 last = Some(progress.clone());
@@ -154,9 +190,28 @@ impl Service {
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = out.flow() => return,
+                () = check.done(), if !check.is_done() => {}
                 changed = timeout_at(deadline, board.changed()) => if changed.is_err() { return },
             }
         }
+    }
+}
+
+/// A check of a worktree's `.env` that is under way. It goes on when this is dropped.
+#[derive(Debug)]
+pub(crate) struct EnvCheck(Option<JoinHandle<()>>);
+
+impl EnvCheck {
+    /// Waits for its end, also one of a panic.
+    pub(crate) async fn done(&mut self) {
+        if let Some(check) = &mut self.0 {
+            drop(check.await);
+            self.0 = None;
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.0.is_none()
     }
 }
 

@@ -14,11 +14,20 @@ use daemon_core::ids::BranchUid;
 use daemon_core::plan::Standing;
 use lakebase_api::Error;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
-/// The sslmode that goes with every credential: the service takes nothing less, and with a certificate authority at hand
-/// libpq checks the server by it.
-const SSLMODE: &str = "require";
+/// Returns the sslmode that goes with a credential. Where the certificate authority is known, clients check the server's
+/// certificate and its name: while the daemon is down, another user's program may listen at the endpoint's address. A workspace's
+/// certificate is signed by a public authority, which libpq trusts only with `sslrootcert=system`
+/// (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
+fn sslmode(ca_file: Option<&Path>) -> &'static str {
+    if ca_file.is_some() {
+        "verify-full"
+    } else {
+        "require"
+    }
+}
 
 /// Goes through the ready worktrees. Returns true when an endpoint is still to come.
 pub(crate) async fn tend(
@@ -31,7 +40,7 @@ pub(crate) async fn tend(
     let mut is_waiting = false;
     let id = view.id.clone();
     let worktrees = view.worktrees.iter().map(|worktree| &**worktree);
-    memory.env.take_back(&memory.looking, worktrees, settings).await;
+    memory.env.take_back(&memory.looking, worktrees).await;
     let disk = memory.env.look(&memory.looking).await;
     for worktree in view
         .worktrees
@@ -48,9 +57,9 @@ pub(crate) async fn tend(
             }
         }
         if let Some(target) = &target_now
-            && let Err(problem) = credential(reconciler, settings, memory, worktree, target, disk).await
+            && let Err(hindrance) = credential(reconciler, memory, worktree, target, disk).await
         {
-            problem_now = Some(problem);
+            problem_now = Some(hindrance.into());
         }
         // Shown only now: whoever waited for the branch finds `.env` in place, and may remove the worktree at once without
         // meeting us in it. Nobody waits for the other worktrees.
@@ -137,7 +146,7 @@ async fn target(
         port: endpoint.port,
         database: settings.database.clone(),
         user: provider.user_name.clone(),
-        sslmode: SSLMODE,
+        sslmode: sslmode(provider.ca_file.as_deref()),
         ssl_root_cert: provider.ca_file.clone(),
     });
     memory.targets.insert(uid, target.clone());
@@ -146,45 +155,63 @@ async fn target(
 
 /// Keeps the credentials fresh that were served before, while nothing else about their branches can be found out: whoever
 /// follows one must not be left with a password that has ended. One that cannot be had ends it; the others cannot either.
-pub(crate) async fn keep_fresh(
-    reconciler: &Reconciler,
-    settings: &Settings,
-    memory: &mut Memory,
-    view: &RepositoryView,
-) {
+pub(crate) async fn keep_fresh(reconciler: &Reconciler, memory: &mut Memory, view: &mut RepositoryView) {
     let disk = memory.env.look(&memory.looking).await;
     let ready = view
         .worktrees
-        .iter()
+        .iter_mut()
         .filter(|worktree| worktree.standing == Standing::Ready);
     for worktree in ready {
-        if let Some(target) = &worktree.target
-            && let Err(problem) = credential(reconciler, settings, memory, worktree, target, disk).await
-        {
-            tracing::debug!(problem.message, "cannot keep a credential fresh");
-            return;
+        let Some(target) = worktree.target.clone() else {
+            continue;
+        };
+        match credential(reconciler, memory, worktree, &target, disk).await {
+            Ok(()) => {}
+            Err(Hindrance::Credential(problem)) => {
+                tracing::debug!(problem.message, "cannot keep a credential fresh");
+                return;
+            }
+            Err(Hindrance::EnvFile(problem)) if worktree.problem.as_ref() == Some(&problem) => {}
+            Err(Hindrance::EnvFile(problem)) => Arc::make_mut(worktree).problem = Some(problem),
         }
     }
 }
 
-/// Keeps a credential at hand, and the worktree's `.env` in line with it if the disk answers.
+/// The part of a worktree's credential that failed.
+enum Hindrance {
+    /// The service gives none.
+    Credential(Problem),
+    /// It is not in the `.env`. Other worktrees have theirs.
+    EnvFile(Problem),
+}
+
+impl From<Hindrance> for Problem {
+    fn from(hindrance: Hindrance) -> Self {
+        match hindrance {
+            Hindrance::Credential(problem) | Hindrance::EnvFile(problem) => problem,
+        }
+    }
+}
+
+/// Keeps a credential cached, and the worktree's `.env` in line with it if the disk answers.
 ///
 /// # Errors
 /// What hinders either.
 async fn credential(
     reconciler: &Reconciler,
-    settings: &Settings,
     memory: &mut Memory,
     worktree: &WorktreeView,
     target: &Arc<Target>,
     disk: Result<(), Hangs>,
-) -> Result<(), Problem> {
+) -> Result<(), Hindrance> {
     let minted = reconciler.credentials.fetch(target, Freshness::Fresh).await;
-    let minted = minted.map_err(|error| problem(&error))?;
+    let minted = minted.map_err(|error| Hindrance::Credential(problem(&error)))?;
     failpoint::pass("credential: minted");
     if disk.is_err() {
         return Ok(());
     }
     let Memory { env, looking, .. } = memory;
-    env.keep(looking, worktree, settings, (target, &minted)).await
+    let guard = &reconciler.env_guard;
+    let kept = env.keep(guard, looking, &worktree.id, (target, &minted)).await;
+    kept.map_err(Hindrance::EnvFile)
 }

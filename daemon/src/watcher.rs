@@ -24,6 +24,9 @@ const TELLING: [&str; 8] = [
     "BISECT_START",
 ];
 
+/// Git's list of tracked files. It changes often, and moves no worktree.
+const INDEX: &str = "index";
+
 /// How long a directory is taken to be watched without asking for it again. The kernel tells when it drops a watch, except when
 /// a disk goes away.
 const ASKED_LATELY: Duration = Duration::from_mins(5);
@@ -60,6 +63,17 @@ impl Interest {
     }
 }
 
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Hint {
+    /// Events were lost, so it may be about anything.
+    LookEverywhere,
+    /// A worktree of a repository may have come, gone or moved.
+    Look(RepositoryId),
+    /// The index in a git directory was written.
+    Index(RepositoryId, PathBuf),
+}
+
 /// The directories of one repository that are to be watched.
 pub(crate) type Wanted = BTreeSet<(PathBuf, Interest)>;
 
@@ -73,7 +87,7 @@ pub(crate) struct Watcher {
 impl Watcher {
     /// Starts watching nothing. Hints go to `hints`; a full channel drops them. Where the system gives no events at all, or
     /// nobody wants them, every repository is polled.
-    pub(crate) fn new(hints: mpsc::Sender<Option<RepositoryId>>, watch: Watch) -> Self {
+    pub(crate) fn new(hints: mpsc::Sender<Hint>, watch: Watch) -> Self {
         if watch == Watch::Poll {
             let watched = Arc::default();
             return Self { inner: None, watched };
@@ -169,16 +183,16 @@ fn is_missing(error: &notify::Error) -> bool {
     }
 }
 
-/// The repositories to look at after an event; `None` stands for all of them, after an error or a lost event. A directory that
-/// went away has lost its watch with it; after a lost event any may have.
-fn hints_of(event: notify::Result<Event>, watched: &mut Watched) -> BTreeSet<Option<RepositoryId>> {
+/// The hints of an event. A directory that went away has lost its watch with it; after an error or
+/// a lost event any may have.
+fn hints_of(event: notify::Result<Event>, watched: &mut Watched) -> BTreeSet<Hint> {
     let event = match event {
         Ok(event) if !event.need_rescan() => event,
         Ok(_) | Err(_) => {
             for attention in watched.values_mut() {
                 attention.asked_at = None;
             }
-            return BTreeSet::from([None]);
+            return BTreeSet::from([Hint::LookEverywhere]);
         }
     };
     if matches!(event.kind, EventKind::Access(_)) {
@@ -187,11 +201,22 @@ fn hints_of(event: notify::Result<Event>, watched: &mut Watched) -> BTreeSet<Opt
     for path in &event.paths {
         note_asked(watched, path, None);
     }
-    event
-        .paths
-        .iter()
-        .flat_map(|path| interested(path, watched))
-        .map(Some)
+    let looks = event.paths.iter().flat_map(|path| interested(path, watched));
+    let looks = looks.map(Hint::Look);
+    let indexes = event.paths.iter().flat_map(|path| of_index(path, watched));
+    looks.chain(indexes).collect()
+}
+
+/// The hints about an index.
+fn of_index(path: &Path, watched: &Watched) -> Vec<Hint> {
+    let dir = path.parent().filter(|_| path.ends_with(INDEX));
+    let Some((dir, attention)) = dir.and_then(|dir| Some((dir, watched.get(dir)?))) else {
+        return vec![];
+    };
+    let of_git = |(_, interest): &&(RepositoryId, Interest)| *interest == Interest::GitFiles;
+    let interests = attention.interests.iter().filter(of_git);
+    interests
+        .map(|(id, _)| Hint::Index(id.clone(), dir.to_owned()))
         .collect()
 }
 
@@ -229,17 +254,25 @@ mod tests {
     fn hints(kind: EventKind, path: &str) -> Vec<String> {
         let event = Event::new(kind).add_path(path.into());
         let hints = hints_of(Ok(event), &mut watched());
-        hints
-            .into_iter()
-            .map(|id| id.map_or("all".into(), |id| id.to_string()))
-            .collect()
+        let shown = |hint| match hint {
+            Hint::LookEverywhere => "all".to_owned(),
+            Hint::Look(id) => id.to_string(),
+            Hint::Index(id, dir) => format!("{id}: index in {}", dir.display()),
+        };
+        hints.into_iter().map(shown).collect()
     }
 
     #[test]
     fn only_telling_files_of_a_git_directory_hint() {
         let modify = EventKind::Modify(ModifyKind::Any);
         assert_eq!(hints(modify, "/a/.git/HEAD"), ["a"]);
-        assert!(hints(modify, "/a/.git/index").is_empty());
+        assert_eq!(hints(modify, "/a/.git/index"), ["a: index in /a/.git"]);
+        assert!(hints(modify, "/a/.git/index.lock").is_empty());
+        assert_eq!(
+            hints(modify, "/a/.git/worktrees/index"),
+            ["a"],
+            "its name is no matter"
+        );
         assert!(hints(modify, "/a/.git/HEAD.lock").is_empty());
         assert!(hints(EventKind::Access(AccessKind::Any), "/a/.git/HEAD").is_empty());
     }
@@ -261,10 +294,11 @@ mod tests {
     #[test]
     fn a_lost_event_and_an_error_hint_at_everything() {
         let overflow = Event::new(EventKind::Other).set_flag(Flag::Rescan);
-        assert_eq!(hints_of(Ok(overflow), &mut watched()), BTreeSet::from([None]));
+        let everywhere = BTreeSet::from([Hint::LookEverywhere]);
+        assert_eq!(hints_of(Ok(overflow), &mut watched()), everywhere);
         assert_eq!(
             hints_of(Err(notify::Error::generic("x")), &mut watched()),
-            BTreeSet::from([None])
+            everywhere
         );
     }
 

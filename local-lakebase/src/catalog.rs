@@ -1,12 +1,23 @@
 //! What survives a restart: the only user of SQL here. It keeps no secret and no rule; what may be written is decided
-//! before it gets here.
+//! before it gets here. What concerns one branch is also written beside its data, by `commit` alone.
 
+mod descriptor;
+mod generation;
+mod inspect;
+mod rebuild;
 mod roles;
+
+#[cfg(test)]
+pub(crate) use self::descriptor::tests::descriptor;
+pub(crate) use self::descriptor::{Contents, Described, Descriptor, Stamp};
+pub(crate) use self::inspect::{Found, Remembered, Row, Rows, files, inspect, remembered};
+pub(crate) use self::rebuild::{Wanted, build};
 
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -14,8 +25,15 @@ use lakebase_api::{BranchName, EndpointName, ProjectName};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{SqliteConnection, SqlitePool};
 
+use self::descriptor::Descriptors;
+use self::generation::Gone;
 use crate::model::record::{BranchRecord, DatabaseRecord, EndpointRecord, ProjectRecord, RoleRecord};
 use crate::private_file;
+
+/// The catalog's file in a data directory.
+pub(crate) const CATALOG: &str = "catalog.db";
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// Says that the catalog cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -62,25 +80,22 @@ pub(crate) struct OperationRow {
 #[derive(Clone, Debug)]
 pub(crate) struct Catalog {
     pool: SqlitePool,
+    descriptors: Arc<Descriptors>,
 }
 
 impl Catalog {
-    /// Opens the catalog in this file, and makes it if there is none.
-    pub(crate) async fn open(file: &Path) -> Result<Self, CatalogError> {
+    /// Opens the catalog in this file, and makes it if there is none. The data directories are in `projects` beside it;
+    /// `key_id` names the key that passwords are made with.
+    pub(crate) async fn open(file: &Path, key_id: &str) -> Result<Self, CatalogError> {
         private(file).map_err(sqlx::Error::Io)?;
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
-            .connect_with(options)
+            .connect_with(options(file).journal_mode(SqliteJournalMode::Wal))
             .await?;
-        sqlx::migrate!("./migrations").run(&pool).await?;
-        Ok(Self { pool })
+        MIGRATIONS.run(&pool).await?;
+        let root = file.parent().unwrap_or(Path::new("."));
+        let descriptors = Descriptors::new(root.to_owned(), key_id.to_owned());
+        Ok(Self { pool, descriptors })
     }
 
     /// Closes all connections.
@@ -150,7 +165,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Forgets what was being made when the last run ended.
+    /// Forgets the branches that were being made when the last run ended, once their data are removed.
     pub(crate) async fn forget_unfinished(&self) -> Result<(), CatalogError> {
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         let sql = "DELETE FROM branch WHERE phase = 'creating'";
@@ -174,14 +189,28 @@ impl Catalog {
         Ok(())
     }
 
-    /// Writes all of these or nothing.
+    /// Writes all of these or nothing, and then the descriptors of the branches that they change.
     pub(crate) async fn commit(&self, writes: &[Write]) -> Result<(), CatalogError> {
+        let _turn = self.descriptors.turn.lock().await;
         let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
         for write in writes {
             save(&mut transaction, write).await?;
         }
-        Ok(transaction.commit().await?)
+        let changed = generation::raise(&mut transaction, &self.descriptors.key_id, writes).await?;
+        transaction.commit().await?;
+        self.descriptors.write(changed).await;
+        Ok(())
     }
+}
+
+/// How the catalog is opened, whatever for.
+fn options(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(5))
 }
 
 async fn save(db: &mut SqliteConnection, write: &Write) -> Result<(), sqlx::Error> {
@@ -198,10 +227,12 @@ async fn save(db: &mut SqliteConnection, write: &Write) -> Result<(), sqlx::Erro
             new_passwords,
         } => roles::inherit(db, source_uid, child_uid, *new_passwords).await,
         Write::RemoveBranch(uid) => {
+            generation::note_removal(db, Gone::Branch, uid).await?;
             let sql = "DELETE FROM branch WHERE uid = ?";
             sqlx::query(sql).bind(uid).execute(db).await.map(drop)
         }
         Write::RemoveProject(name) => {
+            generation::note_removal(db, Gone::Project, name.as_str()).await?;
             let sql = "DELETE FROM project WHERE name = ?";
             sqlx::query(sql).bind(name.as_str()).execute(db).await.map(drop)
         }
@@ -312,4 +343,4 @@ async fn save_operation(db: &mut SqliteConnection, operation: &OperationRow) -> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

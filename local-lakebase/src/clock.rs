@@ -25,4 +25,10 @@ impl Clock {
         let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.ahead_ms.fetch_add(by, Ordering::Relaxed);
     }
+
+    /// Moves this clock back, as when a wall clock that was wrong is set right.
+    pub fn retreat(&self, by: Duration) {
+        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.ahead_ms.fetch_sub(by, Ordering::Relaxed);
+    }
 }

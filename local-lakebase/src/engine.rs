@@ -6,12 +6,13 @@ mod roles;
 pub(crate) use self::roles::{RoleAttributes, RoleShape};
 
 use crate::compute::{self, Computes, Session, sql};
-use crate::postgres::{Postgres, RunAs};
+use crate::postgres::{OwnerPassword, Postgres, RunAs};
 pub(crate) use crate::storage::Sizes;
+use crate::storage::descriptor_file::Content;
+use crate::storage::lost::Reason;
 use crate::storage::{self, CopyError, HalfMade, Layout, Source};
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,13 +78,28 @@ pub(crate) enum ComputeState {
     Suspended,
 }
 
+/// The branches that a catalog knows, by what their directories are to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known<'a> {
+    /// Branches with data.
+    pub(crate) branches: &'a [BranchKey],
+    /// Branches whose creation the last run did not finish. No client has been let in.
+    pub(crate) unfinished: &'a [BranchKey],
+    /// Branches whose removal the last run did not finish.
+    pub(crate) removed: &'a [BranchKey],
+}
+
 /// What `recover` did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// Postmasters that were running already, and go on.
     pub(crate) adopted: usize,
-    /// Directories that belonged to no branch.
+    /// Directories that were half-made or half-removed, and are removed.
     pub(crate) swept: usize,
+    /// New places of directories that the catalog does not know.
+    pub(crate) lost: Vec<PathBuf>,
+    /// Directories that the catalog does not know and that could not be moved. They are not served.
+    pub(crate) unmoved: Vec<PathBuf>,
 }
 
 /// Why the engine could not do it.
@@ -168,6 +184,9 @@ pub(crate) enum EngineError {
     /// PostgreSQL will not do what was asked for; the text is its own.
     #[error("{0}")]
     Refused(String),
+    /// Other sessions are in the way of what was asked for; the text is PostgreSQL's own.
+    #[error("{0}")]
+    Busy(String),
     /// A compute refused a statement.
     #[error("cannot use the compute")]
     Sql(#[from] sqlx::Error),
@@ -192,6 +211,7 @@ struct Shared {
     postgres: Postgres,
     layout: Layout,
     computes: Computes,
+    password: OwnerPassword,
     /// Held while the template is made, so that it is made once.
     template: Mutex<()>,
 }
@@ -207,12 +227,18 @@ impl Engine {
         } = config;
         let prepared = storage::blocking(move || {
             let postgres = Postgres::find(pg_bindir.as_deref())?;
-            Ok::<_, EngineError>((postgres, Layout::prepare(&data_dir, RunAs::find()?)?))
+            let layout = Layout::prepare(&data_dir, RunAs::find()?)?;
+            let password = OwnerPassword::load(layout.root()).map_err(|source| EngineError::Io {
+                path: layout.root().to_owned(),
+                source,
+            })?;
+            Ok::<_, EngineError>((postgres, layout, password))
         });
-        let (postgres, layout) = prepared.await?;
+        let (postgres, layout, password) = prepared.await?;
         let computes = Computes::new(
             postgres.clone(),
             layout.clone(),
+            password.clone(),
             suspend_timeout,
             running_computes,
         );
@@ -220,6 +246,7 @@ impl Engine {
             postgres,
             layout,
             computes,
+            password,
             template: Mutex::default(),
         };
         Ok(Self {
@@ -289,9 +316,9 @@ impl Engine {
             return self.fork_live(source, child, durability).await;
         }
         let session = self.connect(source).await?;
-        check_unchanged(since, sql::last_change(&session.socket_dir).await?)?;
+        check_unchanged(since, sql::last_change(&session.access).await?)?;
         let lsn = self.fork_live(source, child, durability).await?;
-        let still = check_unchanged(since, sql::last_change(&session.socket_dir).await?);
+        let still = check_unchanged(since, sql::last_change(&session.access).await?);
         if still.is_err() {
             self.delete(child).await?;
         }
@@ -308,7 +335,7 @@ impl Engine {
         let layout = &self.shared.layout;
         let copy = async || {
             let session = self.connect(source).await?;
-            storage::copy_live(layout, &session.socket_dir, source, child, durability).await
+            storage::copy_live(layout, &session.access, source, child, durability).await
         };
         match copy().await {
             Err(EngineError::Sql(error)) => {
@@ -343,7 +370,7 @@ impl Engine {
         is_superuser_member: bool,
     ) -> Result<(), EngineError> {
         let session = self.connect(key).await?;
-        sql::ensure_role(&session.socket_dir, role, is_superuser_member).await
+        sql::ensure_role(&session.access, role, is_superuser_member).await
     }
 
     /// Measures a branch.
@@ -372,27 +399,70 @@ impl Engine {
         }
     }
 
-    /// Puts the disk in order after a start: what a crash left half-made is removed, postmasters that still run are adopted,
-    /// those of branches that are no longer known are stopped.
-    pub(crate) async fn recover(&self, known: &[BranchKey]) -> Result<Recovered, EngineError> {
-        let known: BTreeSet<&BranchKey> = known.iter().collect();
-        for dir in storage::half_made_templates(&self.shared.layout)? {
+    /// Puts the disk in order after a start: what the last run left half-made or half-removed is removed, postmasters that
+    /// still run are adopted. Directories of branches that are not known are moved to `lost`, and their postmasters stopped.
+    pub(crate) async fn recover(
+        &self,
+        known: Known<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Recovered, EngineError> {
+        let layout = &self.shared.layout;
+        for dir in storage::half_made_templates(layout)? {
             compute::stop_furnishing(&dir).await;
         }
-        let swept = storage::sweep(&self.shared.layout).await?;
-        let mut recovered = Recovered { adopted: 0, swept };
-        for key in storage::branches(&self.shared.layout)? {
-            let compute = self.shared.computes.of(&key)?;
+        let mut recovered = Recovered {
+            swept: storage::sweep(layout).await?,
+            ..Recovered::default()
+        };
+        for dir in storage::branches(layout)? {
+            let compute = self.shared.computes.of(&dir.key)?;
             let is_running = compute.adopt().await;
-            if known.contains(&key) {
+            // A descriptor is proof that the branch was finished once, whatever the catalog says.
+            let is_unfinished = known.unfinished.contains(&dir.key) && dir.descriptor == Content::Missing;
+            if known.branches.contains(&dir.key) {
                 recovered.adopted += usize::from(is_running);
-            } else {
-                tracing::warn!(branch = %key.uid, "removing a data directory that belongs to no branch");
-                self.delete(&key).await?;
+            } else if is_unfinished || known.removed.contains(&dir.key) {
+                tracing::info!(branch = %dir.key.uid, "removing a branch that was half-made or half-removed");
+                self.delete(&dir.key).await?;
                 recovered.swept += 1;
+            } else {
+                match self.set_aside(&dir.key, now).await {
+                    Some(place) => recovered.lost.push(place),
+                    None => recovered.unmoved.push(dir.path),
+                }
             }
         }
         Ok(recovered)
+    }
+
+    /// Stops the compute of a directory that the catalog does not know, and moves it to `lost`. Where that fails it stays, and
+    /// is not served.
+    async fn set_aside(&self, key: &BranchKey, now: DateTime<Utc>) -> Option<PathBuf> {
+        let compute = self.shared.computes.of(key).ok()?;
+        let _removed = compute.remove().await;
+        let root = self.shared.layout.root();
+        let moved = storage::lost::set_aside(root, key, Reason::NotInCatalog, now);
+        self.shared.computes.forget(key);
+        match moved {
+            Ok(place) => {
+                tracing::warn!(branch = %key.uid, place = %place.display(), "moved data that the catalog does not name");
+                Some(place)
+            }
+            Err(error) => {
+                tracing::error!(branch = %key.uid, %error, "cannot move data that the catalog does not name");
+                None
+            }
+        }
+    }
+
+    /// Returns the directory that everything is in.
+    pub(crate) fn data_dir(&self) -> &std::path::Path {
+        self.shared.layout.root()
+    }
+
+    /// Whether a branch has data.
+    pub(crate) fn has_data(&self, key: &BranchKey) -> bool {
+        storage::survey::has_data(&self.shared.layout.branch(key))
     }
 
     /// Suspends computes that idle, until it is dropped. To be spawned once.
@@ -427,7 +497,7 @@ impl Engine {
         if !path.exists() {
             let half = HalfMade::of(&path);
             storage::init_cluster(layout, postgres, half.path()).await?;
-            compute::furnish(layout, postgres, half.path()).await?;
+            compute::furnish(layout, postgres, &self.shared.password, half.path()).await?;
             half.publish(&path, Durability::Durable).await?;
         }
         Ok(Source::Template(path))
@@ -443,7 +513,14 @@ fn check_unchanged(since: Option<DateTime<Utc>>, last_change: DateTime<Utc>) -> 
 
 /// Names all that a template depends on, so that one of another make is never taken for it.
 fn recipe(major: u32) -> String {
-    let parts = [storage::INITDB.as_slice(), sql::FURNISHING.as_slice()].concat();
+    let privileges = sql::privileges::text();
+    let rules = [storage::LOGIN_RULES, &privileges];
+    let parts = [
+        storage::INITDB.as_slice(),
+        rules.as_slice(),
+        sql::FURNISHING.as_slice(),
+    ]
+    .concat();
     let hash = hex::encode(Sha256::digest(parts.join("\n")));
     format!("{major}-{}", &hash[..8])
 }

@@ -33,6 +33,11 @@ impl ApiError {
         Self::new(400, "INVALID_PARAMETER_VALUE", message)
     }
 
+    /// Another change or session is in the way; the same request may succeed later.
+    pub(crate) fn aborted(action: &str, reason: &str) -> Self {
+        Self::new(409, "ABORTED", format!("cannot {action} now: {reason}"))
+    }
+
     /// A field that must be set and is not.
     pub(crate) fn required(field: &str) -> Self {
         Self::invalid(format!(

@@ -12,6 +12,9 @@ use subtle::ConstantTimeEq;
 
 use crate::private_file;
 
+/// Shortest access token that is used; one that is made has 49 letters.
+const MIN_TOKEN: usize = 32;
+
 /// Who calls: the name that is also their role in PostgreSQL, and what kind of identity that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Caller {
@@ -40,9 +43,14 @@ impl Identity {
         let mut lines = client.lines();
         let (Some(id), Some(secret)) = (lines.next(), lines.next()) else {
             return Err(io::Error::other(
-                "the file `client` does not hold an id and a secret",
+                "the file `client` does not hold an id and a secret; move it away, and a new one is made",
             ));
         };
+        if token.trim().len() < MIN_TOKEN {
+            return Err(io::Error::other(
+                "the file `token` is too short to be a token; move it away, and a new one is made",
+            ));
+        }
         Ok(Self {
             user_name,
             token: token.trim().into(),

@@ -13,7 +13,8 @@
 //! | `server`, `api` | HTTP, JSON, the exact form of answers | rules, SQL, PostgreSQL |
 //! | `control` | the order in which things happen | HTTP |
 //! | `model` | every rule of the service, as functions of values | anything that waits |
-//! | `catalog` | SQLite | rules |
+//! | `catalog` | SQLite, and the descriptors beside the data | rules |
+//! | `recovery` | whether catalog and data fit together, and how they are put together again | HTTP, SQL |
 //! | `engine` | branches as data directories and processes | projects, tokens, HTTP |
 //! | `listener` | PostgreSQL clients until they are relayed | SQL, the catalog |
 //! | `identity`, `token` | the secrets of this installation | what they open |
@@ -24,6 +25,8 @@
 //! - A password opens one endpoint of one branch for one user, and a new branch of the same name is another branch.
 //! - No secret is in the catalog, a log line, an error or a file that others can read.
 //! - One process serves a data directory; a second one is refused.
+//! - Only data of a branch that the catalog was told to remove are removed. Other data that it does not name are moved to
+//!   `lost`, which is never emptied; and with a catalog that is not the one of last time nothing is served at all.
 
 mod api;
 mod catalog;
@@ -38,6 +41,7 @@ mod local;
 mod model;
 mod postgres;
 mod private_file;
+mod recovery;
 mod server;
 mod storage;
 mod token;
@@ -46,6 +50,11 @@ mod uid;
 pub use catalog::CatalogError;
 pub use clock::Clock;
 pub use listener::tls::TlsError;
-pub use local::{CA, Config, LocalLakebase, PROFILES, StartError};
+pub use local::{CA, Config, LocalLakebase, LocalProblem, PROFILES, StartError};
 pub use model::Limits;
+pub use recovery::{
+    Aside, Done, FoundCatalog, LostPassword, Missing, RecoverError, Recovery, RecoveryPlan, Refusal,
+    RefusalReason, Restored, Source, StillLost, WithoutDefault,
+};
+pub use storage::mount::{NotMounted, mark_mount_point, unmark_mount_point};
 pub use storage::shares_blocks;

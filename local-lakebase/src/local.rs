@@ -1,12 +1,14 @@
 //! The whole of Local Lakebase as one value: started, asked where it is, stopped.
 
+mod arrange;
+mod problem;
+
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
@@ -14,17 +16,21 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{CATALOG, Catalog, CatalogError};
 use crate::clock::Clock;
 use crate::control::{self, Control};
-use crate::engine::{Engine, EngineConfig, EngineError};
+use crate::error::ApiError;
 use crate::identity::Identity;
 use crate::listener::tls::{Authority, TlsError};
 use crate::listener::{Listeners, Needs};
 use crate::model::Limits;
-use crate::model::record::Phase;
+use crate::recovery::{Directories, Refusal};
+use crate::storage::LOST;
+use crate::storage::mount::NotMounted;
 use crate::token::Signer;
 use crate::{api, private_file, server};
+
+pub use self::problem::LocalProblem;
 
 const API_PORT: &str = "api_port";
 const WORKSPACE_ID: &str = "workspace_id";
@@ -33,9 +39,6 @@ const WORKSPACE_ID: &str = "workspace_id";
 pub const PROFILES: &str = "databrickscfg";
 /// The file in the data directory with the certificate that signs those of the endpoints.
 pub const CA: &str = "ca.pem";
-
-/// How long an idle compute runs when its endpoint does not say.
-const SUSPEND: Duration = Duration::from_mins(5);
 
 /// How Local Lakebase is started.
 #[derive(Clone, Debug)]
@@ -75,6 +78,22 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The disk of the directory is not mounted.
+    #[error("cannot serve `{}`: its disk is not mounted", .dir.display())]
+    NotMounted {
+        /// The data directory.
+        dir: PathBuf,
+        /// How this is known.
+        why: NotMounted,
+    },
+    /// The catalog and the data directories do not fit together. Nothing was started, moved or removed.
+    #[error("cannot serve `{}`: {refusal}", .dir.display())]
+    Refused {
+        /// The data directory.
+        dir: PathBuf,
+        /// What does not fit.
+        refusal: Refusal,
+    },
     /// The API's address cannot be had.
     #[error("cannot listen on {addr}")]
     Listen {
@@ -94,12 +113,25 @@ pub enum StartError {
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl StartError {
+    /// Returns what the user must do before the next start can succeed; none if another start may succeed as it is.
+    pub fn required_action(&self) -> Option<String> {
+        match self {
+            Self::NotMounted { dir, why } => Some(why.fix(dir)),
+            Self::Refused { dir, refusal } => Some(refusal.fix(dir)),
+            _ => None,
+        }
+    }
+}
+
 /// A running Local Lakebase.
 pub struct LocalLakebase {
     control: Arc<Control>,
     data_dir: PathBuf,
     config_file: PathBuf,
     ca_file: PathBuf,
+    /// Directories that no branch has and that could not be moved to `lost`.
+    unmoved: Vec<PathBuf>,
     tasks: TaskTracker,
     stop: CancellationToken,
     /// Held as long as this directory is ours.
@@ -120,12 +152,15 @@ impl LocalLakebase {
             source,
         };
         let lock = prepare(dir)?;
+        let Directories { branches, .. } = arrange::check(dir).await?;
         let identity = Identity::load(dir, config.user_name.clone()).map_err(in_dir)?;
         let signer = Signer::load(dir).map_err(in_dir)?;
         let authority = Authority::load(dir)?;
         let ca_file = authority.file().to_owned();
-        let catalog = Catalog::open(&dir.join("catalog.db")).await?;
-        let engine = engine(&config, &catalog).await?;
+        let key_id = signer.key_id().map_err(|error| in_dir(io::Error::other(error)))?;
+        let catalog = Catalog::open(&dir.join(CATALOG), &key_id).await?;
+        let (engine, unmoved) = arrange::engine(&config, &catalog, &clock).await?;
+        arrange::renew_descriptors(&catalog, &key_id, branches).await?;
         let shared_port = catalog.setting(control::SHARED_PORT).await?;
         let listeners = Listeners::new(Needs {
             engine: engine.clone(),
@@ -154,6 +189,7 @@ impl LocalLakebase {
             data_dir: dir.clone(),
             config_file: dir.join(PROFILES),
             ca_file,
+            unmoved,
             control,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -166,8 +202,9 @@ impl LocalLakebase {
 
     /// Opens the doors of all branches and tells tools where the API is.
     async fn bring_back(&self) -> Result<(), StartError> {
-        let opened = self.control.open_all().await;
-        opened.map_err(|error| StartError::Engine(error.message.into()))?;
+        let failed = |error: ApiError| StartError::Engine(error.message.into());
+        self.control.open_all().await.map_err(failed)?;
+        self.control.check_health().await.map_err(failed)?;
         write_profiles(&self.config_file, &self.control).map_err(|source| StartError::Directory {
             dir: self.data_dir.clone(),
             source,
@@ -212,6 +249,19 @@ impl LocalLakebase {
     /// Returns the file with the certificate that signs those of the endpoints.
     pub fn ca_file(&self) -> &Path {
         &self.ca_file
+    }
+
+    /// Returns what is wrong with the data, as of some seconds ago.
+    pub fn problems(&self) -> Vec<LocalProblem> {
+        let health = self.control.health();
+        let mut problems: Vec<_> = health.without_data.iter().map(problem::without_data).collect();
+        problems.extend((health.lost > 0).then(|| problem::lost(health.lost, &self.data_dir.join(LOST))));
+        problems.extend(
+            self.unmoved
+                .iter()
+                .map(|path| problem::unmoved(path, &self.data_dir.join(LOST))),
+        );
+        problems
     }
 
     /// Returns the version of PostgreSQL behind it all.
@@ -263,38 +313,6 @@ fn prepare(dir: &Path) -> Result<File, StartError> {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(in_dir(source)),
-    }
-}
-
-/// Opens the engine and puts the disk in order by what the catalog says.
-async fn engine(config: &Config, catalog: &Catalog) -> Result<Engine, StartError> {
-    let engine = Engine::open(EngineConfig {
-        data_dir: config.data_dir.clone(),
-        pg_bindir: config.pg_bindir.clone(),
-        suspend_timeout: SUSPEND,
-        running_computes: config.limits.running_computes,
-    });
-    let engine = engine.await.map_err(engine_error)?;
-    catalog.forget_unfinished().await?;
-    let mut known = Vec::new();
-    for project in catalog.projects().await? {
-        let branches = catalog.branches(&project.name).await?;
-        known.extend(
-            branches
-                .iter()
-                .filter(|b| b.phase != Phase::Creating)
-                .map(control::key),
-        );
-    }
-    let recovered = engine.recover(&known).await.map_err(engine_error)?;
-    tracing::debug!(?recovered, branches = known.len(), "branches in order");
-    Ok(engine)
-}
-
-fn engine_error(error: EngineError) -> StartError {
-    match error {
-        EngineError::NoPostgres { fix } | EngineError::TooOld { fix, .. } => StartError::NoPostgres { fix },
-        other => StartError::Engine(Box::new(other)),
     }
 }
 

@@ -1,5 +1,9 @@
 //! Finds PostgreSQL's server programs on this machine, and the user to run them as. Starts nothing but `--version`.
 
+mod owner;
+
+pub(crate) use owner::OwnerPassword;
+
 use crate::engine::EngineError;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 //! so a credential for a sleeping compute costs nothing.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{identity, private_file};
+
+/// The key's file in the data directory.
+const FILE: &str = "signing.key";
 
 const ISSUER: &str = "local-lakebase";
 const FOR_POSTGRES: &str = "postgres";
@@ -27,8 +31,20 @@ pub(crate) struct DatabaseClaims {
     pub(crate) endpoint: String,
     /// The branch behind it then; a new branch of the same name is another one.
     pub(crate) branch_uid: String,
+    /// Address of the endpoint, unless it shares one. After the endpoint has moved, another program may have the address, and
+    /// has perhaps been sent this password.
+    pub(crate) address: Option<Ipv4Addr>,
     #[serde(flatten)]
     stamp: Stamp,
+}
+
+/// What a password opens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opens<'a> {
+    pub(crate) endpoint: &'a EndpointName,
+    pub(crate) branch_uid: &'a str,
+    /// Address of the endpoint, unless it shares one.
+    pub(crate) address: Option<Ipv4Addr>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,10 +81,23 @@ pub(crate) struct Signer {
 impl Signer {
     /// Reads the key, and makes it the first time.
     pub(crate) fn load(dir: &Path) -> io::Result<Self> {
-        let key = private_file::read_or_make(&dir.join("signing.key"), || identity::random(64))?;
+        let key = private_file::read_or_make(&dir.join(FILE), || identity::random(64))?;
+        Self::of(&key)
+    }
+
+    /// Reads the key; none if there is none.
+    pub(crate) fn load_existing(dir: &Path) -> io::Result<Option<Self>> {
+        match std::fs::read_to_string(dir.join(FILE)) {
+            Ok(key) => Self::of(&key).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn of(key: &str) -> io::Result<Self> {
         if key.len() < 32 {
             return Err(io::Error::other(
-                "the file `signing.key` is too short to be a key",
+                "the file `signing.key` is too short to be a key; move it away, and a new one is made",
             ));
         }
         Ok(Self {
@@ -77,18 +106,25 @@ impl Signer {
         })
     }
 
+    /// Returns a name of the key, from which the key cannot be found: passwords of another key are other passwords.
+    pub(crate) fn key_id(&self) -> Result<String, jsonwebtoken::errors::Error> {
+        let mut id = jsonwebtoken::crypto::sign(b"name of this key", &self.sign, Algorithm::HS256)?;
+        id.truncate(16);
+        Ok(id)
+    }
+
     /// Makes the password that opens this endpoint of this branch for this user.
     pub(crate) fn database_token(
         &self,
         user: &str,
-        endpoint: &EndpointName,
-        branch_uid: &str,
+        opens: Opens<'_>,
         validity: Validity,
     ) -> Result<SecretString, jsonwebtoken::errors::Error> {
         self.encode(&DatabaseClaims {
             sub: user.to_owned(),
-            endpoint: endpoint.to_string(),
-            branch_uid: branch_uid.to_owned(),
+            endpoint: opens.endpoint.to_string(),
+            branch_uid: opens.branch_uid.to_owned(),
+            address: opens.address,
             stamp: Stamp::new(FOR_POSTGRES, validity),
         })
     }
@@ -183,10 +219,18 @@ mod tests {
         }
     }
 
+    fn opens(endpoint: &EndpointName) -> Opens<'_> {
+        Opens {
+            endpoint,
+            branch_uid: "br-1",
+            address: Some(Ipv4Addr::new(127, 64, 0, 1)),
+        }
+    }
+
     fn password(signer: &Signer) -> SecretString {
         let endpoint = "projects/shop/branches/dev/endpoints/primary".parse().unwrap();
         signer
-            .database_token("jane@localhost", &endpoint, "br-1", hour())
+            .database_token("jane@localhost", opens(&endpoint), hour())
             .unwrap()
     }
 
@@ -198,6 +242,7 @@ mod tests {
         let claims = signer.read_database_token(token, NOW).unwrap();
         assert_eq!((&*claims.sub, &*claims.branch_uid), ("jane@localhost", "br-1"));
         assert_eq!(claims.endpoint, "projects/shop/branches/dev/endpoints/primary");
+        assert_eq!(claims.address, Some(Ipv4Addr::new(127, 64, 0, 1)));
         let second = Duration::from_secs(1);
         assert!(signer.read_database_token(token, NOW + HOUR - second).is_some());
         assert!(signer.read_database_token(token, NOW + HOUR).is_none());

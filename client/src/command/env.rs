@@ -36,7 +36,7 @@ enum Format {
 pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     let mut session = Session::open().await?;
     let credential = session.credential(&here::cwd()?, args.rotate).await?;
-    let variables = variables::of(&credential);
+    let variables = variables::of(&credential, variables::node_ca().as_deref());
     let format = if output.is_json() {
         Format::Json
     } else {

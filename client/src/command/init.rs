@@ -15,7 +15,7 @@ use crate::words;
 use lakebase_proto::v1::{Repository, Worktree, WorktreeState};
 use owo_colors::Style;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
 
@@ -127,13 +127,25 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
 /// commit: that needs a word from the user, which is `lakebase hook install`.
 fn install(repository: &Repository) -> Step {
     let place = hook_file::place(&repository.hooks_dir);
-    if !place.starts_with(&repository.common_dir) {
+    if !is_within(
+        Path::new(&repository.hooks_dir),
+        Path::new(&repository.common_dir),
+    ) {
         return Step::Elsewhere(place);
     }
     match hook::install_at(&place) {
         Ok(outcome) => Step::Settled(place, outcome),
         Err(error) => Step::Failed(error),
     }
+}
+
+/// Returns whether a directory is or will be in the git directory. `core.hooksPath` can hold `..`, and a part of it can be a
+/// link: both lead to the directory of another repository.
+fn is_within(dir: &Path, git_dir: &Path) -> bool {
+    let goes_up = dir.components().any(|part| part == Component::ParentDir);
+    let real = dir.ancestors().find_map(|dir| dir.canonicalize().ok());
+    let git_dir = git_dir.canonicalize();
+    !goes_up && matches!((real, git_dir), (Some(real), Ok(git_dir)) if real.starts_with(&git_dir))
 }
 
 /// Has the daemon look, tells how it goes, and returns this worktree when its branch is ready or there is nothing more to

@@ -35,7 +35,7 @@ pub(crate) async fn become_command(
     let mut session = Session::open().await?;
     let credential = session.credential(&here::cwd()?, false).await?;
     let mut command = Command::new(program);
-    variables::of(&credential).apply(command.args(args));
+    variables::of(&credential, variables::node_ca().as_deref()).apply(command.args(args));
     let error = command.exec();
     let exit = match error.kind() {
         io::ErrorKind::NotFound => Exit::CommandNotFound,

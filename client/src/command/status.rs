@@ -44,7 +44,7 @@ pub(crate) async fn run(output: Output) -> anyhow::Result<()> {
             repositories: repositories.iter().map(json::Repository::from).collect(),
             worktree: here.map(json::Worktree::from),
         })?;
-        return Ok(session.check_ledger()?);
+        return Ok(session.check()?);
     }
     let now = clock::now();
     let mut blocks: Vec<_> = session.info.ledger_problem.iter().map(ledger).collect();
@@ -53,7 +53,7 @@ pub(crate) async fn run(output: Output) -> anyhow::Result<()> {
     blocks.push(titled("Repositories", registered(&repositories)));
     blocks.push(titled("This worktree", standing(here, &now)));
     show(&blocks)?;
-    Ok(session.check_ledger()?)
+    Ok(session.check()?)
 }
 
 fn ledger(problem: &Problem) -> Vec<String> {

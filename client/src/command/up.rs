@@ -7,6 +7,7 @@ use crate::json;
 use crate::terminal::{self, Output};
 use crate::text::plain;
 use crate::words;
+use lakebase_proto::v1::LocalState;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::time::Duration;
@@ -28,6 +29,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     if let Some(session) = running().await? {
+        let session = settled(session).await?;
         return tell(output, &session, "is running already");
     }
     if args.foreground {
@@ -36,7 +38,7 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     }
     terminal::progress("starting lakebased ...");
     let mut started = daemon::start().map_err(cannot_start)?;
-    let session = answering(&mut started).await?;
+    let session = settled(answering(&mut started).await?).await?;
     tell(output, &session, "is running")
 }
 
@@ -52,6 +54,16 @@ async fn running() -> Result<Option<Session>, Failure> {
         }
     }
     Ok(None)
+}
+
+/// Waits until Local Lakebase has started, or cannot be.
+async fn settled(mut session: Session) -> anyhow::Result<Session> {
+    let deadline = Instant::now() + PATIENCE;
+    while session.info.local_state() == LocalState::Starting && Instant::now() < deadline {
+        sleep(LOOK).await;
+        session.refresh().await?;
+    }
+    Ok(session)
 }
 
 fn cannot_start(error: io::Error) -> Failure {
@@ -104,17 +116,19 @@ fn tell(output: Output, session: &Session, how: &str) -> anyhow::Result<()> {
     let info = &session.info;
     if output.is_json() {
         terminal::print_json(&json::Daemon::from(info))?;
-        return Ok(session.check_ledger()?);
+        return Ok(session.check()?);
     }
     terminal::print(format!(
         "lakebased {how} (version {}, pid {})",
         plain(&info.version),
         info.pid
     ))?;
-    for problem in &info.problems {
+    // Where it is refused, its problem is the first, and the error that this command ends with.
+    let refused = usize::from(info.local_state() == LocalState::Refused);
+    for problem in info.problems.iter().skip(refused) {
         for line in words::problem(problem) {
             terminal::warn(&plain(&line));
         }
     }
-    Ok(session.check_ledger()?)
+    Ok(session.check()?)
 }

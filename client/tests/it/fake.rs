@@ -38,6 +38,9 @@ pub(crate) struct World {
     /// What every call is refused with.
     pub(crate) refusal: Option<Reason>,
     pub(crate) protocol: u32,
+    /// States of Local Lakebase, one for each time that they are asked for; the last one stays.
+    pub(crate) local_states: Vec<v1::LocalState>,
+    pub(crate) local_problems: Vec<v1::Problem>,
     pub(crate) rotations: u32,
     /// What hooks have sent.
     pub(crate) checkouts: Vec<v1::CheckoutRequest>,
@@ -56,6 +59,8 @@ impl World {
             hook_wait: None,
             refusal: None,
             protocol: PROTOCOL,
+            local_states: vec![v1::LocalState::Serving],
+            local_problems: Vec::new(),
             rotations: 0,
             checkouts: Vec::new(),
         }
@@ -67,6 +72,14 @@ impl World {
             registered: true,
             state: WorktreeState::Ready,
             ..Self::new(root)
+        }
+    }
+
+    fn local_state(&mut self) -> v1::LocalState {
+        if self.local_states.len() > 1 {
+            self.local_states.remove(0)
+        } else {
+            self.local_states.first().copied().unwrap_or_default()
         }
     }
 
@@ -367,9 +380,13 @@ impl control_server::Control for Service {
         &self,
         _: Request<v1::GetDaemonInfoRequest>,
     ) -> Result<Response<v1::DaemonInfo>, Status> {
+        let (protocol, problems, local_state) = {
+            let mut world = self.world();
+            (world.protocol, world.local_problems.clone(), world.local_state())
+        };
         Ok(Response::new(v1::DaemonInfo {
             version: "9.8.7".into(),
-            protocol: self.world().protocol,
+            protocol,
             pid: std::process::id().cast_signed(),
             start_time: Some(timestamp(1_700_000_000)),
             socket: self.socket.to_string_lossy().into_owned(),
@@ -379,7 +396,8 @@ impl control_server::Control for Service {
                 postgres_version: "15.14".into(),
                 ..v1::LocalLakebase::default()
             }),
-            problems: Vec::new(),
+            problems,
+            local_state: local_state.into(),
             ledger_problem: None,
         }))
     }

@@ -117,6 +117,26 @@ fn git_15_a_hooks_directory_outside_of_the_repository_needs_a_word() {
 }
 
 #[test]
+fn git_15_a_hooks_directory_that_leads_out_needs_a_word_too() {
+    let scene = Scene::new();
+    let fake = scene.fresh();
+    let outside = scene.dir().join("outside");
+    fs::create_dir(&outside).expect("made");
+    let git_dir = scene.root().join(".git");
+    std::os::unix::fs::symlink(&outside, git_dir.join("link")).expect("linked");
+    for hooks in ["../../outside", "link", "link/hooks", "hooks/../../../outside"] {
+        fake.world().hooks_dir = git_dir.join(hooks);
+        let out = scene.lakebase(&["init"]).assert().success().get_output().clone();
+        let hint = String::from_utf8_lossy(&out.stderr);
+        assert!(hint.contains("core.hooksPath"), "{hooks}: {hint}");
+        assert_eq!(fs::read_dir(&outside).expect("listed").count(), 0, "{hooks}");
+    }
+    fake.world().hooks_dir = git_dir.join("own/hooks");
+    stdout(&mut scene.lakebase(&["init"]));
+    assert!(git_dir.join("own/hooks/post-checkout").is_symlink());
+}
+
+#[test]
 fn the_hook_comes_and_goes() {
     let scene = Scene::new();
     let _fake = scene.ready();

@@ -6,6 +6,7 @@ mod fake;
 mod hook;
 mod hook_states;
 mod init;
+mod lost_catalog;
 mod process;
 mod rooms;
 mod scene;

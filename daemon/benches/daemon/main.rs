@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 /// Measures looks, calls, memory and starts.
 #[derive(Debug, Parser)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 struct Args {
     /// Only show that it works: few worktrees and repetitions
     #[arg(long)]
@@ -29,6 +30,9 @@ struct Args {
     /// How often each thing is measured
     #[arg(long, default_value_t = 9)]
     count: usize,
+    /// Keep a `.env` in every worktree
+    #[arg(long)]
+    env_files: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -56,7 +60,7 @@ async fn main() -> anyhow::Result<()> {
     for (n, count) in args.worktrees.iter().enumerate() {
         eprintln!("# {count} worktrees");
         let mut bench = Bench {
-            rig: Rig::new(*count).await?,
+            rig: Rig::new(*count, args.env_files).await?,
             worktrees: *count,
             repeat: args.count,
             seconds: if args.quick { 1 } else { 5 },

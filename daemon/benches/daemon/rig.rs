@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_mins(10);
+/// The rule that keeps a `.env` out of git.
+const IGNORED: &str = ".env\n";
 const POLL: Duration = Duration::from_millis(1);
 
 /// Ends with the value.
@@ -55,11 +57,13 @@ pub(crate) struct Rig {
     pub(crate) daemon: Option<Process>,
     /// How many linked worktrees the repository has.
     count: usize,
+    /// Whether each has a `.env`.
+    has_env_files: bool,
 }
 
 impl Rig {
     /// A repository with so many worktrees, each with its branch.
-    pub(crate) async fn new(count: usize) -> anyhow::Result<Self> {
+    pub(crate) async fn new(count: usize, has_env_files: bool) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("lakebase-bench-").tempdir()?;
         let (service, url) = Service::start().await?;
         fs::write(
@@ -71,6 +75,7 @@ impl Rig {
             service,
             daemon: None,
             count,
+            has_env_files,
         };
         rig.make_repository()?;
         rig.start().await?;
@@ -116,9 +121,13 @@ impl Rig {
     fn make_repository(&self) -> anyhow::Result<()> {
         fs::create_dir(self.main())?;
         self.git(&["init", "-q", "-b", "main"])?;
-        let config = "LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_PROFILE=\"bench\"\nLAKEBASE_ENV_FILE=\"\"\n\
-                      LAKEBASE_WORKTREE_SOURCE=\"source\"\n";
+        let env_file = if self.has_env_files { ".env" } else { "" };
+        let config = format!(
+            "LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_PROFILE=\"bench\"\nLAKEBASE_ENV_FILE=\"{env_file}\"\n\
+             LAKEBASE_WORKTREE_SOURCE=\"source\"\n"
+        );
         fs::write(self.main().join("lakebase.config"), config)?;
+        fs::write(self.main().join(".gitignore"), IGNORED)?;
         self.git(&["add", "."])?;
         self.git(&["commit", "-q", "-m", "first"])?;
         let commit = self.git(&["rev-parse", "HEAD"])?;
@@ -130,6 +139,10 @@ impl Rig {
             fs::write(admin.join("HEAD"), &commit)?;
             fs::write(admin.join("commondir"), "../..\n")?;
             fs::write(admin.join("gitdir"), format!("{}\n", root.join(".git").display()))?;
+            if self.has_env_files {
+                fs::write(root.join(".gitignore"), IGNORED)?;
+                fs::copy(self.main().join(".git/index"), admin.join("index"))?;
+            }
         }
         let listed = self.git(&["worktree", "list", "--porcelain"])?;
         let listed = listed

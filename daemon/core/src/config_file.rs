@@ -253,7 +253,7 @@ fn env_file(text: &str) -> Result<Option<String>, String> {
     let is_inside = !text.starts_with('/')
         && text
             .split('/')
-            .all(|part| !matches!(part, "" | "." | ".." | ".git"));
+            .all(|part| !matches!(part, "" | "." | "..") && !part.eq_ignore_ascii_case(".git"));
     match text {
         "" => Ok(None),
         text if is_inside => Ok(Some(text.to_owned())),
@@ -403,6 +403,14 @@ mod tests {
             ),
             (
                 "LAKEBASE_ENV_FILE=/etc/passwd",
+                "line 2: LAKEBASE_ENV_FILE: must be a path inside",
+            ),
+            (
+                "LAKEBASE_ENV_FILE=.git/config",
+                "line 2: LAKEBASE_ENV_FILE: must be a path inside",
+            ),
+            (
+                "LAKEBASE_ENV_FILE=sub/.GIT/config",
                 "line 2: LAKEBASE_ENV_FILE: must be a path inside",
             ),
             (

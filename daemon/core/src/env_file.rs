@@ -52,7 +52,9 @@ pub fn variables(connection: &Connection<'_>, prefix: &str) -> Vec<(String, Stri
             ("USER", connection.user),
             ("PASSWORD", connection.password),
             ("SSLMODE", connection.sslmode),
+            ("SSLROOTCERT", connection.ssl_root_cert),
         ];
+        let values = values.into_iter().filter(|(_, value)| !value.is_empty());
         vars.extend(values.map(|(name, value)| (format!("{prefix}DB_{name}"), value.to_owned())));
     }
     vars
@@ -76,12 +78,13 @@ fn url(connection: &Connection<'_>) -> String {
     url
 }
 
-/// Encodes everything but RFC 3986's unreserved characters.
+/// Encodes everything but the unreserved characters of [RFC 3986](https://www.rfc-editor.org/rfc/rfc3986#section-2.3), and
+/// `~` too: after a `:` in an assignment a shell takes that for a home directory.
 fn percent_encode(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' => out.push(char::from(byte)),
             _ => write!(out, "%{byte:02X}").expect("writing to a string cannot fail"),
         }
     }
@@ -112,23 +115,53 @@ pub fn without_block(text: &str) -> Result<String, BrokenBlock> {
     })
 }
 
+/// A file that an unfinished write left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leftover {
+    /// Everything in it is ours, or in the file as well.
+    Redundant,
+    /// It has lines that are nowhere else: this text, which is all of it but our block.
+    Unique(String),
+}
+
+/// Compares a leftover with the file that it was to replace, or that it was.
+pub fn leftover(text: &str, file: &str) -> Leftover {
+    // A write that was cut off may have left the beginning of a block.
+    let whole = || format!("{}\n{END}\n", text.trim_end_matches('\n'));
+    let rest = without_block(text).or_else(|_| without_block(&whole()));
+    let rest = rest.unwrap_or_else(|BrokenBlock| text.to_owned());
+    let known: Vec<&str> = file.lines().chain([BEGIN, END]).collect();
+    let is_known = |line: &str| match line.strip_suffix('\n') {
+        Some(line) => line.trim().is_empty() || known.contains(&line.trim_end_matches('\r')),
+        None => known.iter().any(|known| known.starts_with(line)),
+    };
+    if rest.split_inclusive('\n').all(is_known) {
+        return Leftover::Redundant;
+    }
+    Leftover::Unique(rest)
+}
+
 fn block(variables: &[(String, String)]) -> String {
-    let lines = variables.iter().fold(String::new(), |all, (key, value)| {
-        all + key + "=" + &quoted(value) + "\n"
-    });
+    let lines = variables
+        .iter()
+        .fold(String::new(), |all, (key, value)| all + &line(key, value));
     format!("{BEGIN}\n{lines}{END}\n")
 }
 
-/// Double quotes, with a backslash before what a shell or a dotenv reader would take for its own.
-fn quoted(value: &str) -> String {
-    let mut out = String::from("\"");
-    for c in value.chars() {
-        if matches!(c, '"' | '\\' | '$' | '`') {
-            out.push('\\');
-        }
-        out.push(c);
+/// Returns the line of a variable, in the only spellings that bash, python-dotenv, dotenv for Node.js and `node --env-file` read
+/// alike: the plain value, or single quotes around it. Docker's `--env-file` knows the plain one alone. A value that none of
+/// them can hold is left out, and a comment names it.
+pub fn line(key: &str, value: &str) -> String {
+    // An empty value and `=` at its start are plain, too; `~` is not: a shell expands it.
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./?-".contains(c);
+    // python-dotenv expands `${` in single quotes as well.
+    let is_readable =
+        !value.contains(['\'', '\\']) && !value.contains("${") && !value.contains(char::is_control);
+    match () {
+        () if value.chars().all(is_plain) => format!("{key}={value}\n"),
+        () if is_readable => format!("{key}='{value}'\n"),
+        () => format!("# {key} is left out: readers of this file do not agree on its value\n"),
     }
-    out + "\""
 }
 
 /// The byte range of the block, both marker lines and the last line's end included.
@@ -165,7 +198,7 @@ mod tests {
     fn a_second_block_takes_the_place_of_the_first() {
         let once = with_block("A=1\n", &vars("one")).expect("no block");
         let twice = with_block(&format!("{once}B=2\n"), &vars("two")).expect("one block");
-        assert_eq!(twice, format!("A=1\n{BEGIN}\nPGPASSWORD=\"two\"\n{END}\nB=2\n"));
+        assert_eq!(twice, format!("A=1\n{BEGIN}\nPGPASSWORD=two\n{END}\nB=2\n"));
     }
 
     #[test]
@@ -177,6 +210,49 @@ mod tests {
         ] {
             assert_eq!(with_block(&text, &vars("x")), Err(BrokenBlock), "{text}");
         }
+    }
+
+    #[test]
+    fn a_value_is_plain_where_it_can_be() {
+        for (value, expected) in [
+            ("", "A=\n"),
+            ("127.64.0.1", "A=127.64.0.1\n"),
+            (
+                "postgresql://u:p@h:1/d?sslmode=require",
+                "A=postgresql://u:p@h:1/d?sslmode=require\n",
+            ),
+            ("postgresql://h/d?a=b&c=d", "A='postgresql://h/d?a=b&c=d'\n"),
+            ("~/ca.pem", "A='~/ca.pem'\n"),
+            ("a b#c$d`e`\"f", "A='a b#c$d`e`\"f'\n"),
+        ] {
+            assert_eq!(line("A", value), expected);
+        }
+        for value in ["it's", "a\\b", "${HOME}", "a\nb"] {
+            assert!(line("A", value).starts_with("# A is left out"), "{value}");
+        }
+    }
+
+    #[test]
+    fn ll_10_a_leftover_is_redundant_if_every_line_of_it_is_ours_or_in_the_file() {
+        let file = with_block("A=1\nB=2\n", &vars("new")).expect("no block");
+        let old = with_block("A=1\n", &vars("old")).expect("no block");
+        for end in 0..=old.len() {
+            assert_eq!(
+                leftover(&old[..end], &file),
+                Leftover::Redundant,
+                "cut off after {end}"
+            );
+        }
+        assert_eq!(leftover("\r\nA=1\r\n", &file), Leftover::Redundant);
+        let theirs = with_block("A=1\nKEY=precious\n", &vars("old")).expect("no block");
+        let rest = "A=1\nKEY=precious\n".to_owned();
+        assert_eq!(leftover(&theirs, &file), Leftover::Unique(rest));
+        let mixed = format!("{END}\nKEY=1\n");
+        assert_eq!(leftover(&mixed, &file), Leftover::Unique(mixed.clone()));
+        assert_eq!(
+            leftover("PGPASSWORD=old", &file),
+            Leftover::Unique("PGPASSWORD=old".into())
+        );
     }
 
     #[test]
@@ -196,7 +272,8 @@ mod tests {
             "postgresql://jane%40example.com:a%2Fb%2Bc%3D@127.0.0.1:5432/databricks_postgres?sslmode=require&sslrootcert=%2Ftmp%2Fca%20file.pem"
         );
         assert!(vars.contains(&("SHOP_DB_PASSWORD".into(), "a/b+c=".into())));
-        assert_eq!(vars.len(), 14);
+        assert!(vars.contains(&("SHOP_DB_SSLROOTCERT".into(), "/tmp/ca file.pem".into())));
+        assert_eq!(vars.len(), 15);
     }
 
     proptest! {
@@ -209,9 +286,12 @@ mod tests {
         }
 
         #[test]
-        fn a_shell_reads_the_value_back(value in "[^\\x00-\\x1f]{0,40}") {
-            let words = shlex::split(&quoted(&value)).expect("the quotes are closed");
-            prop_assert_eq!(words, vec![value]);
+        fn a_shell_reads_the_value_back_or_it_is_named(value in "[^\\x00-\\x1f]{0,40}") {
+            let line = line("A", &value);
+            let words = shlex::split(&line).expect("the quotes are closed");
+            let is_left_out = line.starts_with("# A is left out");
+            prop_assert_eq!(is_left_out, value.contains(['\'', '\\', '\u{7f}']) || value.contains("${") || value.contains(char::is_control));
+            prop_assert!(is_left_out || words == [format!("A={value}")], "{}", line);
         }
     }
 }

@@ -4,6 +4,7 @@ use super::{failed, failure, ok, skipped, warning};
 use crate::git;
 use crate::patient::Budget;
 use crate::service::Service;
+use crate::services::LocalState;
 use lakebase_proto::v1::{self, Area};
 use std::path::Path;
 
@@ -25,14 +26,33 @@ impl Service {
             .desk
             .run(Budget::Machine, move || disk(&state_dir))
             .await;
-        vec![
+        let mut checks = vec![
             git_check(git.unwrap_or_else(|hangs| Err(hangs.to_string()))),
             self.postgres(),
-            disk.unwrap_or_else(|hangs| failure(AREA, "disk", hangs.to_string(), "look at the disk")),
-        ]
+        ];
+        checks.extend(self.local_data());
+        checks
+            .push(disk.unwrap_or_else(|hangs| failure(AREA, "disk", hangs.to_string(), "look at the disk")));
+        checks
+    }
+
+    /// Problems of Local Lakebase's data; none when they are well.
+    fn local_data(&self) -> Vec<v1::Check> {
+        if let (LocalState::Refused, Some(problem)) =
+            (self.services.local_state(), self.services.local_problem())
+        {
+            return vec![failed(AREA, "data", &problem)];
+        }
+        let problems = self.services.local_data_problems().into_iter();
+        problems
+            .map(|problem| warning(AREA, "data", problem.message, &problem.fix))
+            .collect()
     }
 
     fn postgres(&self) -> v1::Check {
+        if self.services.local_state() == LocalState::Refused {
+            return skipped(AREA, "postgresql", "Local Lakebase is not started");
+        }
         match (self.services.local_problem(), self.services.local_info()) {
             (Some(problem), _) => failed(AREA, "postgresql", &problem),
             (None, Some(local)) if !local.postgres_version.is_empty() => ok(
@@ -51,7 +71,7 @@ fn git_check(version: Result<String, String>) -> v1::Check {
         Ok(version) => version,
         Err(error) => return failure(AREA, "git", error, "install git"),
     };
-    match parse(&version) {
+    match git::parse_version(&version) {
         Some(found) if found < GIT => warning(
             AREA,
             "git",
@@ -60,12 +80,6 @@ fn git_check(version: Result<String, String>) -> v1::Check {
         ),
         Some(_) | None => ok(AREA, "git", version),
     }
-}
-
-/// Major and minor number of `git version 2.39.5 (Apple Git-154)`.
-fn parse(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split(' ').nth(2)?.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 /// How much room there is where we keep things. Blocking.

@@ -1,29 +1,17 @@
-//! What libgit2 cannot open, asked of git itself: refs in a reftable, SHA-256. Git runs with an environment of its own and
-//! a deadline, and nothing that a repository configures is executed.
+//! Questions to git itself about what libgit2 cannot open: refs in a reftable, SHA-256, partial
+//! clones.
 
-use crate::config;
+use super::process::{Finished, Git, Start};
 use daemon_core::ids::GitRef;
 use daemon_core::state::Head;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long git may take for one question.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What is set against whatever a repository's configuration says.
-const NEUTRAL: [&str; 6] = [
-    "-c",
-    "core.fsmonitor=",
-    "-c",
-    "core.hooksPath=/dev/null",
-    "-c",
-    "core.quotePath=false",
-];
 
 /// What git lists of a repository.
 #[derive(Debug, Default)]
@@ -40,7 +28,7 @@ impl Listing {
         let git_dir = [b"--git-dir=", common_dir.as_os_str().as_bytes()].concat();
         let git_dir = OsStr::from_bytes(&git_dir);
         let worktrees = ask(
-            common_dir,
+            Start::At(common_dir),
             &[
                 git_dir,
                 "worktree".as_ref(),
@@ -50,7 +38,7 @@ impl Listing {
             ],
         )?;
         let refs = ask(
-            common_dir,
+            Start::At(common_dir),
             &[
                 git_dir,
                 "for-each-ref".as_ref(),
@@ -115,7 +103,7 @@ fn parse_worktrees(bytes: &[u8]) -> Listing {
 /// The common directory of the repository that holds a path.
 pub(super) fn common_dir(path: &Path) -> Result<PathBuf, String> {
     let args = ["rev-parse", "--path-format=absolute", "--git-common-dir"];
-    let said = ask(path, &args.map(OsStr::new))?;
+    let said = ask(Start::Within(path), &args.map(OsStr::new))?;
     Ok(PathBuf::from(OsStr::from_bytes(said.trim_ascii_end())))
 }
 
@@ -129,18 +117,21 @@ pub(super) fn hooks_path(common_dir: &Path) -> Option<PathBuf> {
         "--path".as_ref(),
         "core.hooksPath".as_ref(),
     ];
-    let said = ask(common_dir, &args).ok()?;
+    let said = ask(Start::At(common_dir), &args).ok()?;
     Some(PathBuf::from(OsStr::from_bytes(said.trim_ascii_end())))
 }
 
 /// Where HEAD of the worktree at a root points at this moment.
 pub(super) fn head(root: &Path) -> Head {
-    let symbolic = run(root, &["symbolic-ref", "-q", "HEAD"].map(OsStr::new));
+    let symbolic = run(Start::At(root), &["symbolic-ref", "-q", "HEAD"].map(OsStr::new));
     match symbolic {
-        Ok((status, said)) if status.success() => {
-            Head::Branch(GitRef::new(String::from_utf8_lossy(said.trim_ascii_end())))
-        }
-        Ok(_) => match ask(root, &["rev-parse", "--verify", "-q", "HEAD"].map(OsStr::new)) {
+        Ok(finished) if finished.status.success() => Head::Branch(GitRef::new(String::from_utf8_lossy(
+            finished.output.trim_ascii_end(),
+        ))),
+        Ok(_) => match ask(
+            Start::At(root),
+            &["rev-parse", "--verify", "-q", "HEAD"].map(OsStr::new),
+        ) {
             Ok(said) => Head::Detached(String::from_utf8_lossy(said.trim_ascii_end()).into_owned()),
             Err(reason) => Head::Unknown(reason),
         },
@@ -148,70 +139,28 @@ pub(super) fn head(root: &Path) -> Head {
     }
 }
 
-/// Says whether git ignores a path; one that it tracks is not ignored.
-pub(super) fn is_ignored(root: &Path, relative: &Path) -> Result<bool, String> {
-    let args = [
-        "check-ignore".as_ref(),
-        "-q".as_ref(),
-        "--".as_ref(),
-        relative.as_os_str(),
-    ];
-    let (status, _) = run(root, &args)?;
-    match status.code() {
-        Some(0) => Ok(true),
-        Some(1) => Ok(false),
-        _ => Err(format!("git check-ignore failed in `{}`", root.display())),
-    }
-}
-
 /// What git says of itself.
 pub(super) fn version() -> Result<String, String> {
-    let said = ask(Path::new("/"), &["version".as_ref()])?;
+    let said = ask(Start::At(Path::new("/")), &["version".as_ref()])?;
     Ok(String::from_utf8_lossy(said.trim_ascii_end()).into_owned())
 }
 
-fn ask(dir: &Path, args: &[&OsStr]) -> Result<Vec<u8>, String> {
-    let (status, said) = run(dir, args)?;
-    if status.success() {
-        Ok(said)
-    } else {
-        Err(format!("git cannot read `{}`: {status}", dir.display()))
+fn ask(start: Start<'_>, args: &[&OsStr]) -> Result<Vec<u8>, String> {
+    let finished = run(start, args)?;
+    if finished.status.success() {
+        return Ok(finished.output);
     }
+    let dir = match start {
+        Start::At(dir) | Start::Within(dir) => dir.display(),
+    };
+    Err(match finished.complaint() {
+        Some(complaint) => format!("git cannot read `{dir}`: {complaint}"),
+        None => format!("git cannot read `{dir}`: {}", finished.status),
+    })
 }
 
-/// Runs git and returns how it ended and what it said. Its output goes to a file: a pipe that is full would hold it.
-fn run(dir: &Path, args: &[&OsStr]) -> Result<(ExitStatus, Vec<u8>), String> {
-    let cannot = |error: io::Error| format!("cannot run git in `{}`: {error}", dir.display());
-    let mut output = tempfile::tempfile().map_err(cannot)?;
-    let mut git = Command::new("git")
-        .args(NEUTRAL)
-        .args(args)
-        .current_dir(dir)
-        .env_clear()
-        .envs(config::program_env())
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env("GIT_OPTIONAL_LOCKS", "0")
-        .env("GIT_TERMINAL_PROMPT", "0")
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(output.try_clone().map_err(cannot)?)
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(cannot)?;
-    let deadline = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = git.try_wait().map_err(cannot)? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            drop(git.kill());
-            drop(git.wait());
-            return Err(format!("git did not answer in time in `{}`", dir.display()));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    let mut said = vec![];
-    output.rewind().map_err(cannot)?;
-    output.read_to_end(&mut said).map_err(cannot)?;
-    Ok((status, said))
+fn run(start: Start<'_>, args: &[&OsStr]) -> Result<Finished, String> {
+    Git::default()
+        .run(start, PATIENCE, args)
+        .map_err(|error| error.to_string())
 }

@@ -507,13 +507,6 @@ fn git_12_reftables_and_sha256_are_read_through_git_itself() {
         };
         assert_eq!(&now("main", ""), head_of(&found, ""));
         assert_eq!(&now("wt-d", "wt-d"), head_of(&found, "wt-d"));
-        let is_ignored = || is_safely_ignored(&repo.main(), Path::new(".env")).expect("readable");
-        assert!(!is_ignored());
-        std::fs::write(repo.main().join(".gitignore"), ".env\n").expect("written");
-        assert!(is_ignored());
-        std::fs::write(repo.main().join(".env"), "A=1\n").expect("written");
-        repo.git(&["-c", "core.fsmonitor=", "add", "-f", ".env"]);
-        assert!(!is_ignored(), "a tracked file is not ignored");
         assert!(
             !repo.beside("executed").exists(),
             "what a repository configures was executed"
@@ -760,18 +753,6 @@ fn an_unreadable_list_is_unknown_not_empty() {
 }
 
 #[test]
-fn fs_14_a_secret_may_go_only_where_git_ignores_it() {
-    let repo = Repo::new();
-    let is_ignored = || is_safely_ignored(&repo.main(), Path::new(".env")).expect("readable");
-    assert!(!is_ignored());
-    std::fs::write(repo.main().join(".gitignore"), ".env\n").expect("written");
-    assert!(is_ignored());
-    std::fs::write(repo.main().join(".env"), "A=1\n").expect("written");
-    repo.git(&["add", "-f", ".env"]);
-    assert!(!is_ignored(), "a tracked file is not ignored");
-}
-
-#[test]
 fn git_01_what_was_read_is_taken_from_memory_until_its_file_changes() {
     let repo = Repo::new();
     repo.git(&["worktree", "add", "-q", "-b", "a", "../wt"]);
@@ -909,4 +890,54 @@ fn sec_06_what_led_back_once_is_read_again_when_it_changes() {
     let other = format!("gitdir: {}\n", repo.main().join(".git").display());
     std::fs::write(repo.beside("wt/.git"), other).expect("written");
     assert_eq!(place_of(&repo.look(Some(&before)), "wt"), (Path::new(""), false));
+}
+
+/// Code of the daemon, with the path of its file.
+fn sources(dir: &Path) -> Vec<(PathBuf, String)> {
+    let entries = std::fs::read_dir(dir).expect("listed").flatten();
+    let read = |path: PathBuf| {
+        if path.is_dir() {
+            return sources(&path);
+        }
+        let text = std::fs::read_to_string(&path).expect("readable");
+        vec![(path, text)]
+    };
+    entries.flat_map(|entry| read(entry.path())).collect()
+}
+
+#[test]
+fn sec_24_libgit2_is_never_asked_to_fetch() {
+    let version = git2::Version::get();
+    assert!(!version.https() && !version.ssh(), "it has transports");
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let code = sources(&dir);
+    let is_test = |path: &Path| path.ends_with("git/tests.rs");
+    let users = code
+        .iter()
+        .filter(|(path, text)| !is_test(path) && text.contains("git2::"));
+    let users: Vec<_> = users.collect();
+    let files: Vec<_> = users.iter().map(|(path, _)| path).collect();
+    assert_eq!(files, [&dir.join("git.rs")], "git2 has one user");
+    let types: BTreeSet<&str> = users[0]
+        .1
+        .split("git2::")
+        .skip(1)
+        .filter_map(|rest| rest.split(|c: char| !c.is_alphanumeric()).next())
+        .collect();
+    let wanted = ["Error", "ErrorCode", "Repository", "RepositoryOpenFlags"];
+    assert_eq!(types, wanted.into());
+    // The methods of these types with which everything begins that opens a transport.
+    for call in [
+        "Repository::clone",
+        ".remote(",
+        ".remotes(",
+        ".find_remote(",
+        ".remote_",
+        ".submodules(",
+        ".find_submodule(",
+        ".submodule(",
+        ".fetch(",
+    ] {
+        assert!(!users[0].1.contains(call), "{call}");
+    }
 }

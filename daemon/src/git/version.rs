@@ -43,7 +43,7 @@ impl Version {
         Self::of_dir(path).filter(|version| version.is_settled(clock::now()))
     }
 
-    fn new(meta: &Metadata) -> Self {
+    pub(super) fn new(meta: &Metadata) -> Self {
         Self {
             device: meta.dev(),
             inode: meta.ino(),
@@ -53,7 +53,7 @@ impl Version {
     }
 
     /// Says whether a version after this one is certain to look different.
-    fn is_settled(&self, now: Timestamp) -> bool {
+    pub(super) fn is_settled(&self, now: Timestamp) -> bool {
         let nanos = self.changed.1.try_into().unwrap_or_default();
         let changed_at = Timestamp::from_timestamp(self.changed.0, nanos);
         changed_at.is_some_and(|at| now - at >= SETTLED)

@@ -2,7 +2,7 @@
 
 use crate::lake::{Branch, Lake};
 use crate::load::{Load, open};
-use crate::server::{PATIENCE, Process, Server, pg_program, postmaster, socket_dir};
+use crate::server::{PATIENCE, Process, Server, owner_password, pg_program, postmaster, socket_dir};
 use anyhow::{Context, ensure};
 use sqlx::{Connection, PgConnection};
 use std::collections::BTreeSet;
@@ -51,6 +51,7 @@ pub(crate) async fn clone(lake: &Lake, branch: &Branch, span: Span, load: &Load)
         ])
         .args(["--username", "cloud_admin", "--host"])
         .arg(socket_dir(&pgdata)?)
+        .env("PGPASSWORD", owner_password(&pgdata)?)
         .kill_on_drop(true)
         .output();
     let checked = timeout(PATIENCE * 5, check)

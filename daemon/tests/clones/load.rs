@@ -2,7 +2,7 @@
 //! each is remembered once its commit was acknowledged. All of it goes on after the server was away.
 
 use crate::lake::{DATABASE, Door, Lake, USER};
-use crate::server::{PATIENCE, pg_program, socket_dir};
+use crate::server::{PATIENCE, owner_password, pg_program, socket_dir};
 use anyhow::ensure;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
@@ -134,6 +134,7 @@ async fn churn_until_it_breaks(pgdata: &Path, numbers: &Mutex<Numbers>) -> anyho
     let mut session = PgConnectOptions::new_without_pgpass()
         .socket(socket_dir(pgdata)?)
         .username("cloud_admin")
+        .password(&owner_password(pgdata)?)
         .database(DATABASE)
         .disable_statement_logging()
         .connect()

@@ -178,6 +178,12 @@ pub(crate) fn socket_dir(pgdata: &Path) -> anyhow::Result<PathBuf> {
     Ok(lock_line(pgdata, 4).context("its compute sleeps")?.into())
 }
 
+/// The password of the role that owns a branch's cluster.
+pub(crate) fn owner_password(pgdata: &Path) -> anyhow::Result<String> {
+    let data_dir = pgdata.ancestors().nth(4).context("it is in no data directory")?;
+    Ok(fs::read_to_string(data_dir.join("postgres.password"))?)
+}
+
 /// One of the PostgreSQL programs that are of the same make as a branch's running compute.
 pub(crate) fn pg_program(pgdata: &Path, name: &str) -> anyhow::Result<PathBuf> {
     let command = fs::read_to_string(pgdata.join("postmaster.opts"))?;

@@ -372,7 +372,7 @@ async fn fs_12_13_14_an_env_file_in_an_odd_place_is_not_written() {
     assert_eq!(env_problem(&world).await, "", "it is written where it can be");
     world.git(&["add", "-f", ".env"]);
     fs::write(&env, "A=1\n").expect("written");
-    assert!(env_problem(&world).await.contains("git does not ignore it"));
+    assert!(env_problem(&world).await.contains("git tracks it"));
     assert_eq!(fs::read_to_string(&env).expect("readable"), "A=1\n");
     world
         .credential(&world.main())

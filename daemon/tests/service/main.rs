@@ -9,6 +9,8 @@ mod clocks;
 mod doctor;
 mod env_files;
 mod fail_points;
+mod hostile;
+mod ignored;
 mod ledger;
 mod limits;
 mod proxy;

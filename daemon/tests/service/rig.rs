@@ -49,6 +49,7 @@ impl Rig {
             pg_bindir: None,
             limits: Limits {
                 sweep_period: Duration::from_millis(100),
+                purge_delay: Duration::ZERO,
                 ..limits
             },
         };

@@ -87,7 +87,7 @@ async fn a_daemon_uses_a_local_lakebase_that_is_served_and_takes_over_when_it_en
 }
 
 #[tokio::test]
-async fn a_store_is_made_once_with_what_was_there_and_shares_blocks() {
+async fn ll_11_a_store_is_made_once_with_what_was_there_and_shares_blocks() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can mount a store");
         return;
@@ -116,7 +116,7 @@ async fn a_store_is_made_once_with_what_was_there_and_shares_blocks() {
         "{refused:?}"
     );
 
-    let _unmount = Unmount(world.path("local"));
+    let unmount = Unmount(world.path("local"));
     let made = set_up(&world, "600M");
     assert!(made.status.success(), "{made:?}");
     assert!(local_lakebase::shares_blocks(&world.path("local")));
@@ -125,6 +125,22 @@ async fn a_store_is_made_once_with_what_was_there_and_shares_blocks() {
     let after = world.credential(&world.main()).await.expect("it is ready").branch;
     assert_eq!(after.map(|branch| branch.uid), before.map(|branch| branch.uid));
     world.shut_down().await;
+    drop(unmount);
+    check_unmounted(&world);
+}
+
+/// Below the mount point is the installation of before: it is not taken for the one on the disk.
+fn check_unmounted(world: &World) {
+    for command in [["local", "serve"], ["local", "recover"]] {
+        let refused = world.command().args(command).stderr(Stdio::piped()).output();
+        let refused = refused.expect("it starts");
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success(), "{command:?}");
+        assert!(
+            said.contains("its disk is not mounted") && said.contains("hint: mount it with"),
+            "{said}"
+        );
+    }
 }
 
 struct Unmount(std::path::PathBuf);

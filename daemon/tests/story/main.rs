@@ -2,6 +2,7 @@
 
 mod credentials;
 mod local;
+mod lost_catalog;
 mod matrix;
 mod process;
 mod requests;

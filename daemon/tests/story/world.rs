@@ -167,10 +167,7 @@ impl World {
     pub(crate) async fn start_as(&mut self, mut command: Command) {
         self.daemon = Some(command.spawn().expect("it starts"));
         let socket = self.socket();
-        until("the daemon answers", async || {
-            connect(&socket, Duration::from_secs(1)).await.is_ok()
-        })
-        .await;
+        until("the daemon answers", async || answers(&socket).await).await;
     }
 
     /// Takes a daemon over that a test started by itself.
@@ -226,8 +223,12 @@ impl World {
     }
 
     pub(crate) async fn reconcile(&self) {
+        self.reconcile_at(&self.main()).await;
+    }
+
+    pub(crate) async fn reconcile_at(&self, dir: &Path) {
         let request = v1::ReconcileRequest {
-            path: bytes(&self.main()),
+            path: bytes(dir),
             wait: true,
         };
         self.client().await.reconcile(request).await.expect("reconciled");
@@ -350,6 +351,16 @@ impl Drop for World {
                 .status(),
         );
     }
+}
+
+/// Whether a daemon answers there. A connection alone proves nothing: a killed daemon's child still
+/// holds the listening socket for a moment, between fork and exec.
+pub(crate) async fn answers(socket: &Path) -> bool {
+    let Ok(mut client) = connect(socket, Duration::from_secs(1)).await else {
+        return false;
+    };
+    let asked = client.get_daemon_info(v1::GetDaemonInfoRequest {});
+    matches!(tokio::time::timeout(PATIENCE, asked).await, Ok(Ok(_)))
 }
 
 /// Waits until something is so.

@@ -6,11 +6,11 @@ use super::*;
 use crate::model::record::Phase;
 use crate::model::{database, endpoint, project, role};
 
-fn now() -> DateTime<Utc> {
+pub(crate) fn now() -> DateTime<Utc> {
     "2026-08-01T10:00:00.123456Z".parse().unwrap()
 }
 
-fn branch(id: &str, phase: Phase) -> BranchRecord {
+pub(crate) fn branch(id: &str, phase: Phase) -> BranchRecord {
     let name = format!("projects/shop/branches/{id}").parse().unwrap();
     BranchRecord {
         phase,
@@ -18,7 +18,7 @@ fn branch(id: &str, phase: Phase) -> BranchRecord {
     }
 }
 
-fn primary(id: &str) -> EndpointRecord {
+pub(crate) fn primary(id: &str) -> EndpointRecord {
     let name = format!("projects/shop/branches/{id}/endpoints/primary");
     EndpointRecord {
         address: Some("127.70.1.2".into()),
@@ -26,9 +26,13 @@ fn primary(id: &str) -> EndpointRecord {
     }
 }
 
+async fn open(dir: &tempfile::TempDir) -> Catalog {
+    Catalog::open(&dir.path().join(CATALOG), "key").await.unwrap()
+}
+
 async fn with(writes: &[Write]) -> (tempfile::TempDir, Catalog) {
     let dir = tempfile::tempdir().unwrap();
-    let catalog = Catalog::open(&dir.path().join("catalog.db")).await.unwrap();
+    let catalog = open(&dir).await;
     catalog.commit(writes).await.unwrap();
     (dir, catalog)
 }
@@ -45,7 +49,7 @@ fn shop() -> Vec<Write> {
 async fn what_is_written_is_read_back_after_a_restart() {
     let (dir, catalog) = with(&shop()).await;
     catalog.close().await;
-    let catalog = Catalog::open(&dir.path().join("catalog.db")).await.unwrap();
+    let catalog = open(&dir).await;
     let project = project::tests::record("shop", now());
     assert_eq!(
         catalog.project(&project.name).await.unwrap(),
@@ -156,6 +160,81 @@ async fn operations_outlive_their_branch_but_not_for_ever() {
         catalog.operation("projects/shop/operations/1").await.unwrap(),
         None
     );
+}
+
+#[tokio::test]
+async fn ll_05_a_descriptor_that_cannot_be_written_is_written_later_and_costs_no_commit() {
+    let (dir, catalog) = with(&shop()).await;
+    let place = dir.path().join("projects/shop/br-production");
+    catalog.retry_descriptors().await.unwrap();
+    std::fs::create_dir_all(&place).unwrap();
+    assert!(
+        catalog
+            .branch(&branch("production", Phase::Ready).name)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    catalog.retry_descriptors().await.unwrap();
+    let described = || {
+        let key = crate::engine::BranchKey {
+            project: "shop".into(),
+            uid: "br-production".into(),
+        };
+        Described::parse(&crate::storage::descriptor_file::read(&place), &key)
+    };
+    let first = described().here().unwrap().clone();
+    assert_eq!(
+        (first.generation, first.contents.endpoints),
+        (1, vec![primary("production")])
+    );
+    // Operations change no descriptor; a project changes those of all its branches.
+    let operation = Write::Operation(OperationRow {
+        name: "projects/shop/operations/1".into(),
+        create_time: now(),
+        body: "{}".into(),
+    });
+    catalog.commit(&[operation]).await.unwrap();
+    assert_eq!(described().here().unwrap().generation, 1);
+    let renamed = ProjectRecord {
+        display_name: "Renamed".into(),
+        ..project::tests::record("shop", now())
+    };
+    catalog.commit(&[Write::Project(renamed.clone())]).await.unwrap();
+    let second = described().here().unwrap().clone();
+    assert_eq!((second.generation, second.contents.project), (2, renamed));
+    assert_eq!(second.catalog_id, first.catalog_id);
+}
+
+#[tokio::test]
+async fn ll_06_a_removal_is_noted_with_the_row_until_its_data_are_gone() {
+    let (_dir, catalog) = with(&shop()).await;
+    let more = [
+        Write::Branch(branch("dev", Phase::Deleted)),
+        Write::Branch(branch("half", Phase::Creating)),
+    ];
+    catalog.commit(&more).await.unwrap();
+    let uids = async || {
+        let removals = catalog.removals().await.unwrap();
+        let mut uids: Vec<_> = removals.into_iter().map(|key| key.uid).collect();
+        uids.sort();
+        uids
+    };
+    assert_eq!(uids().await, Vec::<String>::new());
+    let unfinished = catalog.unfinished().await.unwrap();
+    assert_eq!(
+        unfinished.iter().map(|key| key.uid.as_str()).collect::<Vec<_>>(),
+        ["br-half"]
+    );
+    catalog
+        .commit(&[Write::RemoveBranch("br-dev".into())])
+        .await
+        .unwrap();
+    assert_eq!(uids().await, ["br-dev"]);
+    catalog.forget_removal("br-dev").await.unwrap();
+    let project = "projects/shop".parse().unwrap();
+    catalog.commit(&[Write::RemoveProject(project)]).await.unwrap();
+    assert_eq!(uids().await, ["br-half", "br-production"]);
 }
 
 #[tokio::test]

@@ -1,16 +1,20 @@
 //! Computes: the one postmaster of each branch, started when somebody connects and suspended when nobody does. The only
 //! starter of postmasters.
 
+mod instance;
 mod one;
 mod postmaster;
+mod single_user;
 pub(crate) mod sql;
 
 pub(crate) use one::{Compute, Session};
 
 use crate::engine::{BranchKey, Durability, EngineError};
-use crate::postgres::Postgres;
+use crate::postgres::{OwnerPassword, Postgres};
 use crate::storage::{self, Layout};
+use instance::Instance;
 use postmaster::Postmaster;
+use sql::Access;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +29,7 @@ const IDLE_PERIOD: Duration = Duration::from_secs(1);
 pub(crate) struct Computes {
     postgres: Postgres,
     layout: Layout,
+    password: OwnerPassword,
     suspend_timeout: Duration,
     /// How many may run at once.
     limit: usize,
@@ -34,10 +39,17 @@ pub(crate) struct Computes {
 }
 
 impl Computes {
-    pub(crate) fn new(postgres: Postgres, layout: Layout, suspend_timeout: Duration, limit: usize) -> Self {
+    pub(crate) fn new(
+        postgres: Postgres,
+        layout: Layout,
+        password: OwnerPassword,
+        suspend_timeout: Duration,
+        limit: usize,
+    ) -> Self {
         Self {
             postgres,
             layout,
+            password,
             suspend_timeout,
             limit,
             making_room: tokio::sync::Mutex::default(),
@@ -55,6 +67,7 @@ impl Computes {
             Arc::new(Compute::new(
                 &self.postgres,
                 &self.layout,
+                &self.password,
                 key,
                 self.suspend_timeout,
             ))
@@ -139,25 +152,33 @@ pub(crate) async fn stop_furnishing(dir: &Path) {
     }
 }
 
+/// Stops the postmaster of a branch's directory, if one runs there.
+pub(crate) async fn stop_in(dir: &Path) {
+    if let Some(postmaster) = Postmaster::find(&dir.join("pgdata")) {
+        postmaster.stop().await;
+    }
+}
+
 /// Gives a fresh cluster what every project starts with: the roles and the database, as the service has them.
-pub(crate) async fn furnish(layout: &Layout, postgres: &Postgres, dir: &Path) -> Result<(), EngineError> {
-    let pgdata = dir.join("pgdata");
+pub(crate) async fn furnish(
+    layout: &Layout,
+    postgres: &Postgres,
+    password: &OwnerPassword,
+    dir: &Path,
+) -> Result<(), EngineError> {
     let socket_dir = layout.named_socket_dir(&dir.to_string_lossy());
-    layout.make_dir(&socket_dir)?;
-    storage::write_settings_for(layout, &socket_dir, &pgdata, Durability::Ephemeral)?;
-    let postmaster = Postmaster::start(
-        postgres,
-        layout.run_as(),
-        &pgdata,
-        &dir.join("compute.log"),
-        &socket_dir,
-    )
-    .await
-    .map_err(|last_words| EngineError::Start {
-        uid: "template".into(),
-        last_words,
-    })?;
-    let furnished = sql::furnish(&socket_dir).await;
+    let instance = Instance {
+        name: "template".to_owned(),
+        postgres: postgres.clone(),
+        layout: layout.clone(),
+        pgdata: dir.join("pgdata"),
+        log: dir.join("compute.log"),
+        access: Access::new(socket_dir.clone(), password.clone()),
+    };
+    storage::write_settings_for(layout, &socket_dir, &instance.pgdata, Durability::Ephemeral)?;
+    single_user::set_owner_password(&instance).await?;
+    let postmaster = instance.start().await?;
+    let furnished = sql::furnish(&instance.access).await;
     postmaster.stop().await;
     drop(std::fs::remove_dir_all(&socket_dir));
     furnished

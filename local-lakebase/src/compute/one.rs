@@ -1,9 +1,11 @@
 //! One branch's compute: asleep or running, never both; woken once for any number of callers, and never again once its
 //! branch is removed.
 
+use super::instance::Instance;
 use super::postmaster::{self, Postmaster};
+use super::sql::Access;
 use crate::engine::{BranchKey, EngineError};
-use crate::postgres::Postgres;
+use crate::postgres::{OwnerPassword, Postgres};
 use crate::storage::{self, EndOfLog, Layout};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,12 +16,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 /// A branch's compute.
 #[derive(Debug)]
 pub(crate) struct Compute {
-    uid: String,
-    postgres: Postgres,
-    layout: Layout,
-    pgdata: PathBuf,
-    log: PathBuf,
-    socket_dir: PathBuf,
+    instance: Instance,
     /// Held while it starts, stops, or must stay as it is.
     turn: Arc<AsyncMutex<()>>,
     /// Changed only by whoever has the turn.
@@ -49,8 +46,8 @@ struct Usage {
 pub(crate) struct Session {
     /// The socket to connect to.
     pub(crate) socket: PathBuf,
-    /// The directory that it is in, as libpq wants it.
-    pub(crate) socket_dir: PathBuf,
+    /// For sessions of our own.
+    pub(crate) access: Access,
     usage: Arc<Usage>,
 }
 
@@ -91,16 +88,20 @@ impl Compute {
     pub(super) fn new(
         postgres: &Postgres,
         layout: &Layout,
+        password: &OwnerPassword,
         key: &BranchKey,
         suspend_timeout: Duration,
     ) -> Self {
-        Self {
-            uid: key.uid.clone(),
+        let instance = Instance {
+            name: key.uid.clone(),
             postgres: postgres.clone(),
             layout: layout.clone(),
             pgdata: layout.pgdata(key),
             log: layout.branch(key).join("compute.log"),
-            socket_dir: layout.socket_dir(key),
+            access: Access::new(layout.socket_dir(key), password.clone()),
+        };
+        Self {
+            instance,
             turn: Arc::default(),
             state: Mutex::new(State::Asleep),
             usage: Arc::new(Usage {
@@ -118,7 +119,7 @@ impl Compute {
     pub(crate) async fn connect(self: &Arc<Self>, session: Session) -> Result<Session, EngineError> {
         let turn = self.turn.clone().lock_owned().await;
         match self.state() {
-            State::Removed => return Err(EngineError::Missing(self.uid.clone())),
+            State::Removed => return Err(EngineError::Missing(self.instance.name.clone())),
             State::Awake(postmaster) if postmaster.answers(&session.socket).await => return Ok(session),
             State::Awake(_) | State::Waking | State::Asleep => {}
         }
@@ -128,7 +129,7 @@ impl Compute {
             drop(turn);
             woken
         });
-        let stopping = |_| self.cannot_start("the program is ending".to_owned());
+        let stopping = |_| self.instance.cannot_start("the program is ending".to_owned());
         woken.await.map_err(stopping)??;
         Ok(session)
     }
@@ -142,8 +143,8 @@ impl Compute {
     pub(crate) fn enter(&self) -> Session {
         self.usage.sessions.fetch_add(1, Ordering::AcqRel);
         Session {
-            socket: storage::socket(&self.socket_dir),
-            socket_dir: self.socket_dir.clone(),
+            socket: self.instance.access.socket(),
+            access: self.instance.access.clone(),
             usage: self.usage.clone(),
         }
     }
@@ -151,33 +152,18 @@ impl Compute {
     async fn wake(&self) -> Result<(), EngineError> {
         let begun = Instant::now();
         self.set(State::Waking);
-        let started = self.start().await;
+        let started = self.instance.start().await;
         self.usage.touch();
         match started {
             Ok(postmaster) => {
                 self.set(State::Awake(postmaster));
-                tracing::info!(branch = %self.uid, took = ?begun.elapsed(), "compute started");
+                tracing::info!(branch = %self.instance.name, took = ?begun.elapsed(), "compute started");
                 Ok(())
             }
             Err(error) => {
                 self.set(State::Asleep);
                 Err(error)
             }
-        }
-    }
-
-    async fn start(&self) -> Result<Postmaster, EngineError> {
-        self.layout.make_dir(&self.socket_dir)?;
-        let run_as = self.layout.run_as();
-        Postmaster::start(&self.postgres, run_as, &self.pgdata, &self.log, &self.socket_dir)
-            .await
-            .map_err(|last_words| self.cannot_start(last_words))
-    }
-
-    fn cannot_start(&self, last_words: String) -> EngineError {
-        EngineError::Start {
-            uid: self.uid.clone(),
-            last_words,
         }
     }
 
@@ -188,7 +174,7 @@ impl Compute {
         if !matches!(self.state(), State::Asleep) {
             return Ok(None);
         }
-        let end = storage::end_of_log(&self.postgres, &self.pgdata).await?;
+        let end = storage::end_of_log(&self.instance.postgres, &self.instance.pgdata).await?;
         Ok(end.map(|end| Asleep { end, _turn: turn }))
     }
 
@@ -196,7 +182,7 @@ impl Compute {
     pub(crate) async fn adopt(&self) -> bool {
         let _turn = self.turn.lock().await;
         if matches!(self.state(), State::Asleep)
-            && let Some(postmaster) = Postmaster::find(&self.pgdata)
+            && let Some(postmaster) = self.instance.take_over().await
         {
             self.set(State::Awake(postmaster));
             self.usage.touch();
@@ -226,7 +212,7 @@ impl Compute {
         // Somebody may have come before the turn was ours; after it they wait.
         if self.is_idle() {
             self.stop_now().await;
-            tracing::info!(branch = %self.uid, "compute suspended");
+            tracing::info!(branch = %self.instance.name, "compute suspended");
         }
     }
 
@@ -235,7 +221,7 @@ impl Compute {
         let _turn = self.turn.lock().await;
         if self.unused_since().is_some() {
             self.stop_now().await;
-            tracing::info!(branch = %self.uid, "compute suspended to make room");
+            tracing::info!(branch = %self.instance.name, "compute suspended to make room");
         }
     }
 
@@ -261,7 +247,7 @@ impl Compute {
     /// Keeps the log of a long life from filling the disk.
     pub(super) fn trim_log(&self) {
         if self.is_running() {
-            postmaster::trim_log(&self.log);
+            postmaster::trim_log(&self.instance.log);
         }
     }
 

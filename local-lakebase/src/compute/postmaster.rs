@@ -1,10 +1,12 @@
 //! A postmaster process: started, found again after we were gone, stopped. It stands in a process group of its own, so that
 //! neither Ctrl-C nor our death takes it along.
 
-use super::sql;
-use crate::postgres::{Postgres, RunAs};
-use crate::storage::{program, socket};
+use super::instance::Instance;
+use super::sql::{self, Access};
+use crate::postgres::RunAs;
+use crate::storage::program;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use sqlx::PgConnection;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -46,30 +48,31 @@ enum End {
     Adopted(PathBuf),
 }
 
+/// Outcome of our first login.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// It lets us in.
+    Session(PgConnection),
+    /// It does not, for a reason that does not pass.
+    Refused(sqlx::Error),
+    /// It exits, or takes too long.
+    Silence,
+}
+
 impl Postmaster {
-    /// Starts one and waits until it answers. One that runs already, because a start was given up half-way, is taken.
+    /// Starts one and waits until it answers.
     ///
     /// # Errors
     /// Its last words.
-    pub(super) async fn start(
-        postgres: &Postgres,
-        run_as: RunAs,
-        pgdata: &Path,
-        log: &Path,
-        socket_dir: &Path,
-    ) -> Result<Self, String> {
-        if let Some(running) = Self::find(pgdata)
-            && running.answers_soon(socket_dir).await
-        {
-            return Ok(running);
-        }
+    pub(super) async fn start(instance: &Instance) -> Result<(Self, Answer), String> {
         let begun = Instant::now();
         loop {
-            let postmaster = Self::spawn(postgres, run_as, pgdata, log)?;
-            if postmaster.answers_soon(socket_dir).await {
-                return Ok(postmaster);
+            let postmaster = Self::spawn(instance)?;
+            match postmaster.answer(&instance.access, START_PATIENCE).await {
+                Answer::Silence => {}
+                answer => return Ok((postmaster, answer)),
             }
-            let words = last_words(log);
+            let words = last_words(&instance.log);
             let must_wait = words.contains("lock file \"postmaster.pid\" already exists")
                 || words.contains("pre-existing shared memory block");
             if postmaster.is_alive() {
@@ -83,9 +86,11 @@ impl Postmaster {
         }
     }
 
-    fn spawn(postgres: &Postgres, run_as: RunAs, pgdata: &Path, log: &Path) -> Result<Self, String> {
-        let (out, err) = open_log(log, run_as).map_err(|error| format!("cannot open its log: {error}"))?;
-        let mut child = program(postgres, "postgres", run_as)
+    fn spawn(instance: &Instance) -> Result<Self, String> {
+        let (run_as, pgdata) = (instance.layout.run_as(), &instance.pgdata);
+        let log = open_log(&instance.log, run_as);
+        let (out, err) = log.map_err(|error| format!("cannot open its log: {error}"))?;
+        let mut child = program(&instance.postgres, "postgres", run_as)
             .arg("-D")
             .arg(pgdata)
             .current_dir(pgdata)
@@ -115,7 +120,9 @@ impl Postmaster {
     pub(super) fn find(pgdata: &Path) -> Option<Self> {
         let text = fs::read_to_string(pgdata.join("postmaster.pid")).ok()?;
         let mut lines = text.lines();
-        let pid = Pid::from_raw(lines.next()?.trim().parse().ok()?)?;
+        // That of a process without a postmaster is negative.
+        let pid: i32 = lines.next()?.trim().parse().ok().filter(|pid| *pid > 0)?;
+        let pid = Pid::from_raw(pid)?;
         let is_its = lines.next()? == pgdata.to_str()?;
         let end = End::Adopted(pgdata.to_owned());
         (is_its && test_kill_process(pid).is_ok() && is_postgres(pid, pgdata)).then_some(Self { pid, end })
@@ -143,21 +150,29 @@ impl Postmaster {
         false
     }
 
-    /// Waits for the first answered query, or the end of the process.
-    async fn answers_soon(&self, socket_dir: &Path) -> bool {
-        let deadline = Instant::now() + START_PATIENCE;
-        let socket = socket(socket_dir);
+    /// Waits until it answers our login, or ends.
+    pub(super) async fn answer(&self, access: &Access, patience: Duration) -> Answer {
+        let deadline = Instant::now() + patience;
+        let socket = access.socket();
         while self.is_alive() && Instant::now() < deadline {
-            let answer =
-                async { UnixStream::connect(&socket).await.is_ok() && sql::answers(socket_dir).await };
+            let login = async {
+                UnixStream::connect(&socket).await?;
+                sql::try_open(access).await
+            };
             // One that accepts and then says nothing must not outlast our patience.
             let left = deadline.saturating_duration_since(Instant::now());
-            if tokio::time::timeout(left, answer).await == Ok(true) {
-                return true;
+            match tokio::time::timeout(left, login).await {
+                Ok(Ok(session)) => return Answer::Session(session),
+                Ok(Err(error)) if sql::is_final(&error) => return Answer::Refused(error),
+                Ok(Err(_)) | Err(_) => tokio::time::sleep(POLL).await,
             }
-            tokio::time::sleep(POLL).await;
         }
-        false
+        Answer::Silence
+    }
+
+    /// Makes it read its login rules again.
+    pub(super) fn reload(&self) {
+        self.signal(Signal::HUP);
     }
 
     /// Stops it: sessions are ended, a checkpoint is written; after a while without it.

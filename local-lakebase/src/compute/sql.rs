@@ -1,14 +1,20 @@
 //! What we say to a compute ourselves, as its owner over its private socket.
 
+pub(crate) mod activity;
 pub(crate) mod database;
+pub(crate) mod owner;
+pub(crate) mod privileges;
 pub(crate) mod role;
+mod session;
+
+pub(crate) use session::{
+    Access, enter, is_final, is_wrong_password, open, try_open, try_open_without_password,
+};
 
 use crate::engine::EngineError;
-use crate::storage::{OWNER, PORT};
 use chrono::{DateTime, Utc};
-use sqlx::postgres::{PgConnectOptions, PgDatabaseError};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
-use std::path::Path;
+use sqlx::postgres::PgDatabaseError;
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 /// The database that every project has.
 pub(crate) const DATABASE: &str = "databricks_postgres";
@@ -23,28 +29,9 @@ pub(crate) const FURNISHING: [&str; 5] = [
     "ALTER DATABASE databricks_postgres SET timezone = 'UTC'",
 ];
 
-/// Opens a connection as the cluster's owner.
-pub(crate) async fn open(socket_dir: &Path, database: &str) -> Result<PgConnection, sqlx::Error> {
-    let options = PgConnectOptions::new_without_pgpass()
-        .socket(socket_dir)
-        .port(PORT)
-        .username(OWNER)
-        .database(database)
-        .application_name("lakebase");
-    options.disable_statement_logging().connect().await
-}
-
-/// Says whether a query is answered.
-pub(crate) async fn answers(socket_dir: &Path) -> bool {
-    match open(socket_dir, "postgres").await {
-        Ok(session) => session.close().await.is_ok(),
-        Err(_) => false,
-    }
-}
-
 /// Returns a time since which nothing was committed: the last commit's, or that of the start if there was none since.
-pub(crate) async fn last_change(socket_dir: &Path) -> Result<DateTime<Utc>, sqlx::Error> {
-    let mut session = open(socket_dir, "postgres").await?;
+pub(crate) async fn last_change(access: &Access) -> Result<DateTime<Utc>, sqlx::Error> {
+    let mut session = open(access).await?;
     let sql = "SELECT coalesce((pg_last_committed_xact()).timestamp, pg_postmaster_start_time())";
     let last = sqlx::query_scalar(sql).fetch_one(&mut session).await?;
     session.close().await?;
@@ -52,27 +39,27 @@ pub(crate) async fn last_change(socket_dir: &Path) -> Result<DateTime<Utc>, sqlx
 }
 
 /// Gives a fresh cluster its roles and its database.
-pub(crate) async fn furnish(socket_dir: &Path) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, "postgres").await?;
+pub(crate) async fn furnish(access: &Access) -> Result<(), EngineError> {
+    let mut session = open(access).await?;
     for statement in FURNISHING {
         sqlx::query(statement).execute(&mut session).await?;
     }
-    session.close().await?;
-    let mut session = open(socket_dir, DATABASE).await?;
+    let mut inside = enter(&mut session, access, DATABASE).await?;
     sqlx::query("ALTER SCHEMA public OWNER TO databricks_superuser")
-        .execute(&mut session)
+        .execute(&mut inside)
         .await?;
+    inside.close().await?;
     Ok(session.close().await?)
 }
 
 /// Makes a role that can log in, if there is none of the name.
 pub(crate) async fn ensure_role(
-    socket_dir: &Path,
+    access: &Access,
     role: &str,
     is_superuser_member: bool,
 ) -> Result<(), EngineError> {
-    let mut session = open(socket_dir, "postgres").await?;
-    let exists: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_roles WHERE rolname = $1")
+    let mut session = open(access).await?;
+    let exists: Option<i32> = sqlx::query_scalar("SELECT 1 FROM pg_catalog.pg_roles WHERE rolname = $1")
         .bind(role)
         .fetch_optional(&mut session)
         .await?;
@@ -83,14 +70,11 @@ pub(crate) async fn ensure_role(
         } else {
             ""
         };
-        sqlx::query(AssertSqlSafe(format!("CREATE ROLE {name} LOGIN{rights}")))
-            .execute(&mut session)
-            .await?;
+        run(&mut session, format!("CREATE ROLE {name} LOGIN{rights}")).await?;
     }
     if is_superuser_member {
-        sqlx::query(AssertSqlSafe(format!("GRANT databricks_superuser TO {name}")))
-            .execute(&mut session)
-            .await?;
+        let sql = format!("GRANT databricks_superuser TO {name} WITH ADMIN OPTION");
+        run(&mut session, sql).await?;
     }
     Ok(session.close().await?)
 }
@@ -98,25 +82,44 @@ pub(crate) async fn ensure_role(
 /// Runs a statement that a caller of the API asked for. What PostgreSQL has against it is a refusal, in its words.
 async fn run(session: &mut PgConnection, sql: String) -> Result<(), EngineError> {
     let done = sqlx::query(AssertSqlSafe(sql)).execute(session).await;
-    done.map(drop).map_err(|error| match &error {
-        sqlx::Error::Database(said) if is_refusal(said.code().as_deref()) => {
-            let detail = said
-                .try_downcast_ref::<PgDatabaseError>()
-                .and_then(PgDatabaseError::detail);
-            EngineError::Refused(match detail {
-                Some(detail) => format!("{}: {detail}", said.message()),
-                None => said.message().to_owned(),
-            })
-        }
-        _ => error.into(),
-    })
+    done.map(drop).map_err(refused)
 }
 
-/// Says whether an SQLSTATE is about what was asked for, rather than about the state of the machine.
+/// Distinguishes a refusal of a request from a failure.
+fn refused(error: sqlx::Error) -> EngineError {
+    let sqlx::Error::Database(said) = &error else {
+        return error.into();
+    };
+    let detail = said
+        .try_downcast_ref::<PgDatabaseError>()
+        .and_then(PgDatabaseError::detail);
+    let text = match detail {
+        Some(detail) => format!("{}: {detail}", said.message()),
+        None => said.message().to_owned(),
+    };
+    match said.code().as_deref() {
+        code if is_refusal(code) => EngineError::Refused(text),
+        code if is_busy(code, said.message()) => EngineError::Busy(text),
+        _ => error.into(),
+    }
+}
+
+/// Returns whether an SQLSTATE is about what was asked for, rather than about the state of the machine.
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn is_refusal(code: Option<&str>) -> bool {
-    let object_in_use = code == Some("55006");
-    let classes = ["0L", "0P", "22", "23", "2B", "42"];
-    object_in_use || code.is_some_and(|code| classes.iter().any(|class| code.starts_with(class)))
+    // `object_not_in_prerequisite_state`: a database that allows no connections. `object_in_use`.
+    let states = ["55000", "55006"];
+    let classes = ["0A", "0L", "0P", "22", "23", "2B", "3D", "3F", "42", "54"];
+    code.is_some_and(|code| states.contains(&code) || classes.iter().any(|class| code.starts_with(class)))
+}
+
+/// Returns whether other sessions are in the way: too many of them, or one with an open transaction.
+fn is_busy(code: Option<&str>, message: &str) -> bool {
+    // `too_many_connections`, `cannot_connect_now`, `lock_not_available`, `query_canceled`, `deadlock_detected`,
+    // `serialization_failure`. The last one has no code of its own.
+    let states = ["53300", "57P03", "55P03", "57014", "40P01", "40001"];
+    code.is_some_and(|code| states.contains(&code))
+        || code == Some("XX000") && message.starts_with("tuple concurrently")
 }
 
 /// A name as an identifier, whatever it holds.

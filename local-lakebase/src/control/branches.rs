@@ -185,7 +185,8 @@ impl Control {
         Ok(())
     }
 
-    /// Deletes a branch for ever: first its row, so that a crash leaves data without a row and not the reverse.
+    /// Deletes a branch for ever: first its row, so that a crash leaves data that are noted for removal, and not a row without
+    /// data.
     pub(super) async fn purge(&self, branch: &BranchRecord, more: Vec<Write>) -> Result<(), ApiError> {
         let mut writes = vec![Write::RemoveBranch(branch.uid.clone())];
         writes.extend(more);
@@ -201,6 +202,10 @@ impl Control {
         self.sizes(|sizes| sizes.remove(&branch.uid));
         if let Err(error) = self.engine.delete(&key(branch)).await {
             tracing::error!(%error, branch = %branch.name, "its data stay until the next start");
+            return;
+        }
+        if let Err(error) = self.catalog.forget_removal(&branch.uid).await {
+            tracing::warn!(%error, branch = %branch.name, "its removal is noted until the next start");
         }
     }
 
@@ -211,7 +216,7 @@ impl Control {
             .set_suspend_timeout(&key(branch), Some(Duration::ZERO));
     }
 
-    async fn close(&self, branch: &BranchRecord) {
+    pub(super) async fn close(&self, branch: &BranchRecord) {
         if let Ok(endpoint) = EndpointName::new(&branch.name, PRIMARY) {
             self.listeners.close(&endpoint).await;
         }
@@ -225,6 +230,7 @@ impl Control {
                 let now = control.clock.now();
                 let family = family(&project, &branches);
                 let branch = branch::undelete(&family, &name, now, &control.limits)?;
+                control.check_data(&branch)?;
                 let (operation, answer) = control.done(name.as_str(), "Branch", &Empty {})?;
                 let mut writes = vec![Write::Branch(branch.clone()), operation];
                 for endpoint in control.catalog.endpoints(&branch.uid).await? {

@@ -11,7 +11,7 @@ use crate::error::ApiError;
 use crate::identity::Caller;
 use crate::model::record::{BranchRecord, EndpointRecord, PRIMARY};
 use crate::model::{credential, endpoint, mask, view};
-use crate::token::Validity;
+use crate::token::{Opens, Validity};
 
 impl Control {
     pub(crate) async fn endpoint(&self, name: &EndpointName) -> Result<Endpoint, ApiError> {
@@ -95,15 +95,19 @@ impl Control {
         request: &CredentialRequest,
     ) -> Result<DatabaseCredential, ApiError> {
         let (branch, endpoint) = self.endpoint_record(&request.endpoint).await?;
+        self.check_data(&branch)?;
         let now = self.clock.now();
         let expire_time = credential::expire_time(request.ttl, request.expire_time, now, &self.limits)?;
         let validity = Validity {
             from: now,
             until: expire_time,
         };
-        let token = self
-            .signer
-            .database_token(&caller.name, &endpoint.name, &branch.uid, validity);
+        let opens = Opens {
+            endpoint: &endpoint.name,
+            branch_uid: &branch.uid,
+            address: endpoint.own_address(),
+        };
+        let token = self.signer.database_token(&caller.name, opens, validity);
         let token = token.map_err(|error| ApiError::failed("sign a credential", &error))?;
         Ok(DatabaseCredential { token, expire_time })
     }

@@ -5,12 +5,14 @@
 //!
 //! - Changes within a project happen one after another.
 //! - A change that has begun goes to its end, also when its caller hangs up.
-//! - A row says `creating` before data are made and is removed before data are; a crash in between leaves data that
-//!   belong to no row, and those are swept at the next start.
+//! - A row says `creating` before data are made. A row is removed before its data are, and leaves a note that they have
+//!   to be; so the next start after a crash knows which data it may remove. Any others are moved to `lost`.
 
 mod branches;
 mod databases;
 mod endpoints;
+mod health;
+mod overdue;
 mod projects;
 mod roles;
 mod sweep;
@@ -41,6 +43,7 @@ use crate::model::{Limits, view};
 use crate::token::Signer;
 use crate::uid;
 
+pub(crate) use self::health::Health;
 pub(crate) use self::projects::Wanted;
 pub(crate) use self::sweep::sweep;
 
@@ -75,6 +78,7 @@ pub(crate) struct Running {
     turns: Mutex<HashMap<ProjectName, Arc<tokio::sync::Mutex<()>>>>,
     measuring: tokio::sync::Mutex<()>,
     sizes: Mutex<HashMap<String, (Instant, Sizes)>>,
+    health: Mutex<Health>,
 }
 
 /// A branch that is being made, with its endpoint.
@@ -114,6 +118,10 @@ impl Control {
             self.ensure_born(project, branch).await?;
         }
         for branch in branches.iter().filter(|branch| branch.is_live()) {
+            if !self.engine.has_data(&key(branch)) {
+                tracing::error!(branch = %branch.name, uid = branch.uid, "its data are missing; it is not served");
+                continue;
+            }
             for endpoint in self.catalog.endpoints(&branch.uid).await? {
                 let opened = self.open(branch, endpoint.clone()).await?;
                 if opened != endpoint {
@@ -176,6 +184,18 @@ impl Control {
             .ok_or_else(|| ApiError::not_found("branch"))
     }
 
+    /// Refuses a branch whose data are missing: what is served in their place would be an empty database.
+    fn check_data(&self, branch: &BranchRecord) -> Result<(), ApiError> {
+        if self.engine.has_data(&key(branch)) {
+            return Ok(());
+        }
+        let text = format!(
+            "the data of `{}` are missing; see `lakebased local recover`",
+            branch.name
+        );
+        Err(ApiError::new(400, "INVALID_STATE", text))
+    }
+
     async fn endpoint_record(&self, name: &EndpointName) -> Result<(BranchRecord, EndpointRecord), ApiError> {
         let branch = self.live_branch(&name.branch()).await?;
         let endpoint = self.catalog.endpoint(name).await?;
@@ -231,13 +251,13 @@ impl Control {
 
     /// Takes back what there is of a branch that could not be made.
     async fn abandon(&self, newborn: &Newborn, row: Write) {
-        self.listeners.close(&newborn.endpoint.name).await;
+        self.close(&newborn.branch).await;
         if let Err(error) = self.catalog.commit(&[row]).await {
-            tracing::error!(%error, branch = %newborn.branch.name, "its row stays until the next start");
+            // As long as there is a row the data are its own.
+            tracing::error!(%error, branch = %newborn.branch.name, "its row and its data stay until the next start");
+            return;
         }
-        if let Err(error) = self.engine.delete(&key(&newborn.branch)).await {
-            tracing::error!(%error, branch = %newborn.branch.name, "its data stay until the next start");
-        }
+        self.remove_data(&newborn.branch).await;
     }
 
     /// Makes the record and the answer of an operation that is done.

@@ -185,7 +185,8 @@ impl Control {
         Ok(())
     }
 
-    /// Deletes a project for ever: first its rows, so that a crash leaves data without a row and not the reverse.
+    /// Deletes a project for ever: first its rows, so that a crash leaves data that are noted for removal, and not rows without
+    /// data.
     pub(super) async fn purge_project(
         &self,
         project: &ProjectRecord,

@@ -211,6 +211,8 @@ fn shape(role: &RoleRecord) -> RoleShape<'_> {
 pub(super) fn refused(action: &str, error: &EngineError) -> ApiError {
     match error {
         EngineError::Refused(said) => ApiError::bad_request(said),
+        EngineError::Busy(said) => ApiError::aborted(action, said),
+        EngineError::TooMany { .. } => ApiError::aborted(action, &error.to_string()),
         _ => ApiError::failed(action, error),
     }
 }

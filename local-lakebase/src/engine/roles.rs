@@ -28,7 +28,7 @@ impl Engine {
     /// Makes a role, or makes the one that is there what it should be.
     pub(crate) async fn shape_role(&self, key: &BranchKey, role: &RoleShape<'_>) -> Result<(), EngineError> {
         let session = self.connect(key).await?;
-        sql::role::shape(&session.socket_dir, role).await
+        sql::role::shape(&session.access, role).await
     }
 
     /// Removes a role; what it owns goes to the heir. Refused if it owns something and there is no heir.
@@ -39,7 +39,7 @@ impl Engine {
         heir: Option<&str>,
     ) -> Result<(), EngineError> {
         let session = self.connect(key).await?;
-        sql::role::remove(&session.socket_dir, role, heir).await
+        sql::role::remove(&session.access, role, heir).await
     }
 
     /// Makes a database of this owner; false if one of the name is somebody else's.
@@ -50,7 +50,7 @@ impl Engine {
         owner: &str,
     ) -> Result<bool, EngineError> {
         let session = self.connect(key).await?;
-        sql::database::create(&session.socket_dir, database, owner).await
+        sql::database::create(&session.access, database, owner).await
     }
 
     /// Gives a database another name and owner.
@@ -62,12 +62,12 @@ impl Engine {
         owner: &str,
     ) -> Result<(), EngineError> {
         let session = self.connect(key).await?;
-        sql::database::alter(&session.socket_dir, before, database, owner).await
+        sql::database::alter(&session.access, before, database, owner).await
     }
 
     /// Removes a database and the sessions that use it.
     pub(crate) async fn remove_database(&self, key: &BranchKey, database: &str) -> Result<(), EngineError> {
         let session = self.connect(key).await?;
-        sql::database::remove(&session.socket_dir, database).await
+        sql::database::remove(&session.access, database).await
     }
 }

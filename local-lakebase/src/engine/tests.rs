@@ -4,9 +4,11 @@ use super::*;
 use crate::compute::sql::{self, DATABASE};
 use sqlx::{Connection, PgConnection};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 mod faults;
+mod owner;
+mod privileges;
 mod room;
 
 const CREATOR: &str = "jane@localhost";
@@ -31,7 +33,7 @@ impl Scratch {
         let data_dir = self.dir.path().join("data");
         Engine::open(EngineConfig {
             data_dir,
-            pg_bindir: None,
+            pg_bindir: pg_bindir(),
             suspend_timeout,
             running_computes: 20,
         })
@@ -49,10 +51,23 @@ impl Scratch {
     }
 }
 
+/// The release to test with, when it is not to be the newest one found.
+fn pg_bindir() -> Option<PathBuf> {
+    std::env::var_os("LAKEBASE_PG_BINDIR").map(PathBuf::from)
+}
+
 fn key(uid: &str) -> BranchKey {
     BranchKey {
         project: "shop".into(),
         uid: uid.into(),
+    }
+}
+
+/// A catalog that has these branches, and nothing under way.
+fn known(branches: &[BranchKey]) -> Known<'_> {
+    Known {
+        branches,
+        ..Known::default()
     }
 }
 
@@ -66,12 +81,33 @@ async fn open(engine: &Engine, key: &BranchKey) -> (Session, PgConnection) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let session = engine.connect(key).await.expect("it wakes");
-        match sql::open(&session.socket_dir, DATABASE).await {
+        match enter(&session).await {
             Ok(connection) => return (session, connection),
             // A postmaster that is being killed may still take a connection, and drop it.
             Err(error) => assert!(Instant::now() < deadline, "it does not answer: {error}"),
         }
     }
+}
+
+/// Opens a session of the owner in the default database.
+async fn enter(session: &Session) -> Result<PgConnection, sqlx::Error> {
+    let mut outside = sql::open(&session.access).await?;
+    let inside = sql::enter(&mut outside, &session.access, DATABASE).await;
+    outside.close().await?;
+    let mut inside = inside?;
+    sqlx::query("SET search_path = public")
+        .execute(&mut inside)
+        .await?;
+    Ok(inside)
+}
+
+/// Opens a session of a user, as the listener would for a client.
+async fn log_in(session: &Session, user: &str, database: &str) -> PgConnection {
+    let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
+        .socket(session.access.socket_dir())
+        .username(user);
+    let connected = PgConnection::connect_with(&options.database(database)).await;
+    connected.expect("it may log in")
 }
 
 async fn execute(engine: &Engine, key: &BranchKey, statement: &'static str) {
@@ -217,7 +253,8 @@ async fn amcheck(engine: &Engine, key: &BranchKey) {
             DATABASE,
             "-h",
         ])
-        .arg(&session.socket_dir)
+        .arg(session.access.socket_dir())
+        .env("PGPASSWORD", session.access.password().expose())
         .output()
         .await
         .expect("pg_amcheck is installed with the server");
@@ -263,7 +300,7 @@ async fn a_running_compute_is_adopted_after_our_end() {
     let engine = scratch.open().await;
     assert_eq!(
         engine
-            .recover(std::slice::from_ref(&root))
+            .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
             .await
             .expect("recovered")
             .adopted,
@@ -281,28 +318,101 @@ async fn a_running_compute_is_adopted_after_our_end() {
 }
 
 #[tokio::test]
-async fn what_no_branch_owns_is_removed_at_the_start_and_its_compute_stopped() {
+async fn ll_06_what_no_branch_owns_is_moved_to_lost_and_its_compute_stopped() {
     let scratch = Scratch::new();
     let (engine, root) = with_root(&scratch).await;
-    engine
-        .fork(&root, &key("br-orphan"), Durability::Ephemeral, None)
-        .await
-        .expect("forked");
-    drop(engine.connect(&key("br-orphan")).await.expect("it wakes"));
+    let fork = async |uid: &str| {
+        let forked = engine.fork(&root, &key(uid), Durability::Ephemeral, None).await;
+        forked.expect("forked");
+    };
+    fork("br-orphan").await;
+    execute(
+        &engine,
+        &key("br-orphan"),
+        "CREATE TABLE kept AS SELECT 42::bigint AS n",
+    )
+    .await;
+    assert!(pid_of(&scratch, &key("br-orphan")).is_some());
     drop(engine);
-    fs::create_dir(scratch.dir.path().join("data/projects/shop/br-half.tmp")).expect("made");
-    fs::create_dir(scratch.dir.path().join("data/trash/old")).expect("made");
+    let place = scratch.dir.path().join("data/projects/shop/br-orphan");
+    let inode = fs::metadata(&place).expect("it is there").ino();
     let engine = scratch.open().await;
     let recovered = engine
-        .recover(std::slice::from_ref(&root))
+        .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
         .await
         .expect("recovered");
-    assert_eq!(recovered, Recovered { adopted: 1, swept: 3 });
-    assert_eq!(scratch.names_below("projects/shop"), ["br-root"]);
+    let lost = scratch
+        .dir
+        .path()
+        .join("data/lost/shop.br-orphan.19700101T000000Z.not-in-catalog");
+    assert_eq!((recovered.adopted, recovered.swept), (1, 0));
+    assert_eq!(recovered.lost, [lost.canonicalize().expect("it is there")]);
+    assert_eq!(fs::metadata(&lost).expect("it is there").ino(), inode);
+    assert!(
+        !lost.join("pgdata/postmaster.pid").exists(),
+        "it was stopped in order"
+    );
     assert!(matches!(
         engine.connect(&key("br-orphan")).await,
         Err(EngineError::Missing(_))
     ));
+    // Nothing ever empties it.
+    let again = engine
+        .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
+        .await
+        .expect("recovered");
+    assert!(again.lost.is_empty() && lost.is_dir());
+    fs::rename(&lost, &place).expect("moved back");
+    assert_eq!(number(&engine, &key("br-orphan"), "SELECT n FROM kept").await, 42);
+    engine.shutdown().await;
+}
+
+#[tokio::test]
+async fn ll_06_what_was_half_made_or_half_removed_is_removed_and_nothing_else() {
+    let scratch = Scratch::new();
+    let (engine, root) = with_root(&scratch).await;
+    for uid in ["br-unfinished", "br-finished", "br-removed"] {
+        let forked = engine.fork(&root, &key(uid), Durability::Ephemeral, None).await;
+        forked.expect("forked");
+    }
+    engine.shutdown().await;
+    let data = scratch.dir.path().join("data");
+    let id = uuid::Uuid::new_v4();
+    let made = |names: &[&str]| {
+        for name in names {
+            fs::create_dir_all(data.join(name)).expect("made");
+        }
+    };
+    let half = format!("projects/shop/br-half.{}.tmp", id.simple());
+    let template = format!("template-15-0a1b2c3d.{}.tmp", id.simple());
+    made(&[&half, &template, &format!("trash/br-gone-{id}")]);
+    let kept = [
+        "projects/shop/backup.tmp",
+        "projects/shop/My notes",
+        "mine.tmp",
+        "trash/old",
+        "lost/whatever",
+    ];
+    made(&kept);
+    // Its descriptor proves that it was finished: the row that says otherwise is an older one.
+    fs::write(data.join("projects/shop/br-finished/branch.json"), "{}").expect("written");
+    let (unfinished, removed) = ([key("br-unfinished"), key("br-finished")], [key("br-removed")]);
+    let known = Known {
+        branches: std::slice::from_ref(&root),
+        unfinished: &unfinished,
+        removed: &removed,
+    };
+    let recovered = engine
+        .recover(known, DateTime::UNIX_EPOCH)
+        .await
+        .expect("recovered");
+    assert_eq!((recovered.swept, recovered.lost.len()), (5, 1), "{recovered:?}");
+    for kept in kept {
+        assert!(data.join(kept).is_dir(), "{kept}");
+    }
+    let mut left = scratch.names_below("projects/shop");
+    left.sort();
+    assert_eq!(left, ["My notes", "backup.tmp", "br-root"]);
     engine.shutdown().await;
 }
 
@@ -400,12 +510,7 @@ async fn roles_own_what_the_service_says_whatever_their_names() {
         .expect("there already");
     let session = engine.connect(&root).await.expect("it wakes");
     let create = async |user: &str| {
-        let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
-            .socket(&session.socket_dir)
-            .username(user);
-        let mut connection = PgConnection::connect_with(&options.database(DATABASE))
-            .await
-            .expect("it may log in");
+        let mut connection = log_in(&session, user, DATABASE).await;
         let created = sqlx::query("CREATE TABLE made_here (n int)")
             .execute(&mut connection)
             .await;

@@ -5,21 +5,24 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use rand::Rng;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 /// The port that every client of PostgreSQL assumes.
 const PORT: u16 = 5432;
+
+/// Connections that may wait to be accepted; the system's limit (`net.core.somaxconn`) is 4096 by default.
+const BACKLOG: u32 = 1024;
 
 /// How many addresses are tried. One of four million is rarely taken; a server on 0.0.0.0:5432 takes them all.
 const TRIES: usize = 8;
 
 /// Binds an address of its own for an endpoint: the one it had, or else a new one.
-pub(super) async fn own(before: Option<Ipv4Addr>) -> Option<(Ipv4Addr, TcpListener)> {
+pub(super) fn own(before: Option<Ipv4Addr>) -> Option<(Ipv4Addr, TcpListener)> {
     let candidates = before
         .into_iter()
         .chain((0..TRIES).map(|_| any(&mut rand::rng())));
     for address in candidates {
-        match TcpListener::bind((address, PORT)).await {
+        match listen((address, PORT).into()) {
             Ok(listener) => return Some((address, listener)),
             Err(error) => tracing::debug!(%address, %error, "this address cannot be had"),
         }
@@ -28,14 +31,23 @@ pub(super) async fn own(before: Option<Ipv4Addr>) -> Option<(Ipv4Addr, TcpListen
 }
 
 /// Binds the port all endpoints share: the one they had, or else a free one.
-pub(super) async fn shared(before: Option<u16>) -> io::Result<TcpListener> {
+pub(super) fn shared(before: Option<u16>) -> io::Result<TcpListener> {
     let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     if let Some(port) = before
-        && let Ok(listener) = TcpListener::bind(at(port)).await
+        && let Ok(listener) = listen(at(port))
     {
         return Ok(listener);
     }
-    TcpListener::bind(at(0)).await
+    listen(at(0))
+}
+
+/// Listens with room for a crowd: a client whose connection finds no room in the queue tries again after a second, then ever more
+/// rarely.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Chooses among 127.64.0.1 to 127.126.255.254, which nothing else is known to use.
@@ -64,26 +76,20 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn pg_05_an_endpoint_gets_its_address_back_unless_it_is_taken() {
-        let (first, listener) = own(None).await.unwrap();
-        let (second, _other) = own(Some(first)).await.unwrap();
+        let (first, listener) = own(None).unwrap();
+        let (second, _other) = own(Some(first)).unwrap();
         assert_ne!(first, second);
         drop(listener);
-        let (again, _listener) = own(Some(first)).await.unwrap();
+        let (again, _listener) = own(Some(first)).unwrap();
         assert_eq!(again, first);
     }
 
     #[tokio::test]
     async fn the_shared_port_comes_back_unless_it_is_taken() {
-        let listener = shared(None).await.unwrap();
+        let listener = shared(None).unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_ne!(
-            shared(Some(port)).await.unwrap().local_addr().unwrap().port(),
-            port
-        );
+        assert_ne!(shared(Some(port)).unwrap().local_addr().unwrap().port(), port);
         drop(listener);
-        assert_eq!(
-            shared(Some(port)).await.unwrap().local_addr().unwrap().port(),
-            port
-        );
+        assert_eq!(shared(Some(port)).unwrap().local_addr().unwrap().port(), port);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::packet::{self, CancelKey};
+use super::startup::{self, CancelKey};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -62,7 +62,7 @@ async fn send(socket: &Path, key: &CancelKey) {
     let Ok(mut stream) = UnixStream::connect(socket).await else {
         return;
     };
-    if stream.write_all(&packet::cancel(key)).await.is_ok() {
+    if stream.write_all(&startup::cancel(key)).await.is_ok() {
         let mut end = [0; 1];
         let closed = stream.read(&mut end).await;
         tracing::trace!(?closed, "cancel request passed on");
@@ -90,7 +90,7 @@ mod tests {
             packet
         };
         let ((), packet) = tokio::join!(keys.cancel(&key), asked);
-        assert_eq!(packet.to_vec(), packet::cancel(&key));
+        assert_eq!(packet.to_vec(), startup::cancel(&key));
         drop(known);
         assert!(keys.with(|sockets| sockets.is_empty()));
         keys.cancel(&key).await;

@@ -5,23 +5,26 @@
 
 mod address;
 mod cancel;
+mod greeting;
 mod native;
 mod packet;
 mod prompt;
 mod relay;
+mod seats;
 mod session;
+mod startup;
 pub(crate) mod tls;
 mod wrong;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use lakebase_api::EndpointName;
-use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OnceCell, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,14 +32,16 @@ use tokio_util::task::TaskTracker;
 use self::cancel::CancelKeys;
 pub(crate) use self::native::NativeLogins;
 use self::native::Verdict;
+use self::seats::Seats;
 use self::tls::{Authority, TlsError};
 use self::wrong::Wrong;
 use crate::clock::Clock;
 use crate::engine::{BranchKey, Engine};
 use crate::token::Signer;
 
-/// How many clients may be on their way in at once. More are hung up on.
-const MAX_ARRIVING: usize = 256;
+/// Pause after a client lost its seat. Silent clients that come back at once would otherwise take the whole processor, and a
+/// client that logs in needs some milliseconds for its next byte.
+const CROWDED: Duration = Duration::from_millis(1);
 
 /// How long to stay away from a listener that fails, such as for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -88,7 +93,6 @@ struct House {
     doors: Mutex<HashMap<EndpointName, Arc<Door>>>,
     shared_port: OnceCell<u16>,
     cancel_keys: CancelKeys,
-    arriving: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -111,6 +115,9 @@ struct Porch {
     house: Listeners,
     tls: TlsAcceptor,
     only: Option<EndpointName>,
+    /// The address of that door.
+    address: Option<Ipv4Addr>,
+    seats: Arc<Seats>,
     wrong: Wrong,
 }
 
@@ -121,7 +128,6 @@ impl Listeners {
             doors: Mutex::default(),
             shared_port: OnceCell::new(),
             cancel_keys: CancelKeys::default(),
-            arriving: Arc::new(Semaphore::new(MAX_ARRIVING)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }))
@@ -188,9 +194,9 @@ impl Listeners {
 
     async fn bind(&self, door: &Door, before: Option<Ipv4Addr>) -> Result<Option<Ipv4Addr>, OpenErrorKind> {
         if self.0.needs.own_addresses
-            && let Some((address, listener)) = address::own(before).await
+            && let Some((address, listener)) = address::own(before)
         {
-            let porch = self.porch(address.into(), Some(door.endpoint.clone()))?;
+            let porch = self.porch(address, Some(door.endpoint.clone()))?;
             let (closing, closed) = (door.closing.clone(), door.closed.clone());
             self.0.tasks.spawn(async move {
                 accept(listener, porch, closing).await;
@@ -198,25 +204,30 @@ impl Listeners {
             });
             return Ok(Some(address));
         }
-        self.0.shared_port.get_or_try_init(|| self.bind_shared()).await?;
+        self.0
+            .shared_port
+            .get_or_try_init(async || self.bind_shared())
+            .await?;
         door.closed.cancel();
         Ok(None)
     }
 
-    async fn bind_shared(&self) -> Result<u16, OpenErrorKind> {
-        let listener = address::shared(self.0.needs.shared_port).await?;
+    fn bind_shared(&self) -> Result<u16, OpenErrorKind> {
+        let listener = address::shared(self.0.needs.shared_port)?;
         let port = listener.local_addr()?.port();
-        let porch = self.porch(Ipv4Addr::LOCALHOST.into(), None)?;
+        let porch = self.porch(Ipv4Addr::LOCALHOST, None)?;
         self.0.tasks.spawn(accept(listener, porch, self.0.stop.clone()));
         Ok(port)
     }
 
-    fn porch(&self, address: IpAddr, only: Option<EndpointName>) -> Result<Porch, TlsError> {
-        let tls = TlsAcceptor::from(self.0.needs.authority.server(address)?);
+    fn porch(&self, address: Ipv4Addr, only: Option<EndpointName>) -> Result<Porch, TlsError> {
+        let tls = TlsAcceptor::from(self.0.needs.authority.server(address.into())?);
         Ok(Porch {
             house: self.clone(),
             tls,
+            address: only.is_some().then_some(address),
             only,
+            seats: Arc::default(),
             wrong: Wrong::default(),
         })
     }
@@ -271,7 +282,8 @@ impl Porch {
         let claims = needs.signer.read_database_token(password, needs.clock.now())?;
         let door = self.house.door(&claims.endpoint.parse().ok()?)?;
         let here = self.only.as_ref().is_none_or(|only| *only == door.endpoint);
-        (here && claims.branch_uid == door.branch.uid && claims.sub == user).then_some(door)
+        (here && claims.address == self.address && claims.branch_uid == door.branch.uid && claims.sub == user)
+            .then_some(door)
     }
 }
 
@@ -283,16 +295,34 @@ async fn accept(listener: TcpListener, porch: Porch, closing: CancellationToken)
             () = closing.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
-        let house = &porch.house.0;
-        match (accepted, house.arriving.clone().try_acquire_owned()) {
-            (Ok((stream, _)), Ok(seat)) => {
-                house.tasks.spawn(session::serve(stream, porch.clone(), seat));
-            }
-            (Ok(_), Err(_)) => tracing::warn!("too many clients are on their way in; one was hung up on"),
-            (Err(error), _) => {
+        match accepted {
+            Ok((stream, _)) => admit(stream, &porch).await,
+            Err(error) => {
                 tracing::warn!(%error, "cannot accept a client");
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
+}
+
+/// Gives a client a seat.
+async fn admit(stream: TcpStream, porch: &Arc<Porch>) {
+    let (seat, is_crowded) = porch.seats.take();
+    porch
+        .house
+        .0
+        .tasks
+        .spawn(session::serve(stream, porch.clone(), seat));
+    if !is_crowded {
+        return;
+    }
+    if let Some(clients) = porch.seats.report() {
+        let endpoint = porch.only.as_ref().map(EndpointName::as_str);
+        tracing::warn!(
+            clients,
+            endpoint,
+            "disconnected clients that did not log in, for newer ones"
+        );
+    }
+    tokio::time::sleep(CROWDED).await;
 }

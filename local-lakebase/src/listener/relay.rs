@@ -1,6 +1,7 @@
-//! Between an admitted client and its compute: the compute's greeting is read for the cancel key in it, and from
-//! then on bytes pass unread.
+//! Between an admitted client and its compute: the compute's greeting is judged before the client gets it, and from then
+//! on bytes pass unread.
 
+use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -10,48 +11,96 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
-use super::packet::{self, CancelKey};
+use super::greeting::{Greeting, Progress, Untrusted};
+use super::packet;
+use super::startup::{CancelKey, Startup};
 
 const BUFFER: usize = 64 * 1024;
 
 /// More than any greeting has.
 const MAX_GREETING: usize = 256 * 1024;
 
+/// Longest time that a compute may take for its greeting. It is generous: a login waits for `CREATE DATABASE … TEMPLATE`
+/// of its database, and PostgreSQL lets clients ask for a pause (`post_auth_delay`).
+const GREETING_TIMEOUT: Duration = Duration::from_mins(2);
+
 /// How long a client may stay after its compute has hung up. It would otherwise count as a session for ever.
 const AFTERWARDS: Duration = Duration::from_secs(5);
 
-/// Passes the start-up packet on and the greeting back, up to the point where the client may speak; returns what it
-/// needs to cancel.
+/// Outcome of a login at a compute. The client has got the greeting.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Introduced {
+    /// A session of the checked user, and the key that cancels its queries.
+    Open(Option<CancelKey>),
+    /// The compute refused the session, and the client knows why.
+    Refused,
+}
+
+/// Reason why a client got no greeting.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum IntroduceError {
+    #[error("the compute broke off: {0}")]
+    Compute(io::Error),
+    #[error("the compute did not greet within {GREETING_TIMEOUT:?}")]
+    Timeout,
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    #[error("the client disconnected: {0}")]
+    Client(io::Error),
+}
+
+/// Logs the checked user in at a compute and passes the greeting back, up to the point where the client may speak.
 pub(super) async fn introduce(
     client: &mut (impl AsyncWrite + Unpin),
     compute: &mut UnixStream,
-    startup: &[u8],
-) -> io::Result<Option<CancelKey>> {
-    compute.write_all(startup).await?;
-    let mut greeting = Vec::with_capacity(1024);
-    let mut key = None;
+    startup: &Startup,
+) -> Result<Introduced, IntroduceError> {
+    let greeted = timeout(GREETING_TIMEOUT, log_in(compute, startup)).await;
+    let (greeting, introduced) = greeted.map_err(|_| IntroduceError::Timeout)??;
+    let passed_on = async {
+        client.write_all(&greeting).await?;
+        client.flush().await
+    };
+    passed_on.await.map_err(IntroduceError::Client)?;
+    Ok(introduced)
+}
+
+async fn log_in(
+    compute: &mut UnixStream,
+    startup: &Startup,
+) -> Result<(Vec<u8>, Introduced), IntroduceError> {
+    let packet = startup.encode();
+    compute.write_all(&packet).await.map_err(broke_off)?;
+    let mut greeting = Greeting::new(startup.user());
+    let mut bytes = Vec::with_capacity(1024);
     loop {
-        let mut header = [0; 5];
-        compute.read_exact(&mut header).await?;
-        let room = MAX_GREETING.saturating_sub(greeting.len());
-        let (kind, length) = packet::message_rest(header, room).map_err(io::Error::other)?;
-        greeting.extend(header);
-        let start = greeting.len();
-        greeting.resize(start + length, 0);
-        compute.read_exact(&mut greeting[start..]).await?;
-        match kind {
-            b'R' if greeting[start..] != [0; 4] => {
-                return Err(io::Error::other("the compute asks for a password"));
-            }
-            b'K' => key = Some(CancelKey(greeting[start..].to_vec())),
-            b'Z' | b'E' => break,
-            _ => {}
+        let (kind, start) = read_message(compute, &mut bytes).await?;
+        match greeting.take(kind, &bytes[start..])? {
+            Progress::Incomplete => {}
+            Progress::Open(key) => return Ok((bytes, Introduced::Open(key))),
+            Progress::Refused => return Ok((bytes, Introduced::Refused)),
         }
     }
-    client.write_all(&greeting).await?;
-    client.flush().await?;
-    Ok(key)
+}
+
+/// Appends the next message to those that were read, and returns its type and where its body starts.
+async fn read_message(compute: &mut UnixStream, bytes: &mut Vec<u8>) -> Result<(u8, usize), IntroduceError> {
+    let mut header = [0; 5];
+    compute.read_exact(&mut header).await.map_err(broke_off)?;
+    let room = MAX_GREETING.saturating_sub(bytes.len());
+    let (kind, length) = packet::message_rest(header, room).map_err(broke_off)?;
+    bytes.extend(header);
+    let start = bytes.len();
+    bytes.resize(start + length, 0);
+    let body = &mut bytes[start..];
+    compute.read_exact(body).await.map_err(broke_off)?;
+    Ok((kind, start))
+}
+
+fn broke_off(error: impl Into<Box<dyn Error + Send + Sync>>) -> IntroduceError {
+    IntroduceError::Compute(io::Error::other(error))
 }
 
 /// Passes bytes both ways until one side has ended.
@@ -114,6 +163,7 @@ impl AsyncWrite for Compute {
 
 #[cfg(test)]
 mod tests {
+    use super::super::startup;
     use super::*;
 
     fn message(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -123,49 +173,102 @@ mod tests {
         message
     }
 
-    async fn greet(greeting: &[u8]) -> (io::Result<Option<CancelKey>>, Vec<u8>) {
+    fn startup() -> Startup {
+        let packet = b"\0\x03\0\0database\0shop\0user\0jane\0\0";
+        match startup::opening(packet) {
+            Ok(startup::Opening::Startup(startup)) => startup,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn settings(user: &str, is_superuser: &str) -> Vec<u8> {
+        let status = |name: &str, value: &str| message(b'S', format!("{name}\0{value}\0").as_bytes());
+        [
+            message(b'R', &[0; 4]),
+            status("is_superuser", is_superuser),
+            status("session_authorization", user),
+        ]
+        .concat()
+    }
+
+    /// Serves one login as a compute that sends these bytes; returns what came of it and what the client got.
+    async fn greet(greeting: &[u8]) -> (Result<Introduced, IntroduceError>, Vec<u8>) {
         let (mut compute, mut server) = UnixStream::pair().unwrap();
-        let mut client = Vec::new();
-        server.write_all(greeting).await.unwrap();
-        server.shutdown().await.unwrap();
-        let key = introduce(&mut client, &mut compute, b"startup").await;
-        let mut packet = [0; 7];
-        server.read_exact(&mut packet).await.unwrap();
-        assert_eq!(&packet, b"startup");
-        (key, client)
+        let (mut client, startup) = (Vec::new(), startup());
+        let introducing = async {
+            let introduced = introduce(&mut client, &mut compute, &startup).await;
+            drop(compute);
+            introduced
+        };
+        let greeting = async {
+            let mut packet = vec![0; startup.encode().len()];
+            server.read_exact(&mut packet).await.unwrap();
+            assert_eq!(packet, startup.encode());
+            // The compute of a bad greeting finds its connection closed.
+            let sent = server.write_all(greeting).await.is_ok();
+            drop(server);
+            sent
+        };
+        let (introduced, _) = tokio::join!(introducing, greeting);
+        (introduced, client)
     }
 
     #[tokio::test]
-    async fn the_greeting_passes_and_its_cancel_key_is_noted() {
-        let greeting = [
-            message(b'R', &[0; 4]),
-            message(b'S', b"server_version\x0017\0"),
-            message(b'K', b"12345678"),
-            message(b'Z', b"I"),
-        ]
-        .concat();
-        let (key, client) = greet(&greeting).await;
-        assert_eq!(key.unwrap(), Some(CancelKey(b"12345678".to_vec())));
+    async fn pg_10_the_greeting_passes_and_its_cancel_key_is_noted() {
+        let newer = message(b'v', b"\0\x03\0\0\0\0\0\x01_pq_.x\0");
+        let rest = [message(b'K', b"12345678"), message(b'Z', b"I")].concat();
+        let greeting = [newer, settings("jane", "off"), rest].concat();
+        let (introduced, client) = greet(&greeting).await;
+        let key = CancelKey(b"12345678".to_vec());
+        assert_eq!(introduced.unwrap(), Introduced::Open(Some(key)));
         assert_eq!(client, greeting);
     }
 
     #[tokio::test]
-    async fn an_error_of_the_compute_passes_too() {
-        let greeting = [
-            message(b'R', &[0; 4]),
-            packet::fatal("28000", "role does not exist"),
-        ]
-        .concat();
-        let (key, client) = greet(&greeting).await;
-        assert_eq!(key.unwrap(), None);
+    async fn an_error_of_the_compute_passes_and_ends_the_session() {
+        let error = packet::fatal("28000", "role does not exist");
+        let greeting = [message(b'R', &[0; 4]), error].concat();
+        let (introduced, client) = greet(&[&greeting[..], &message(b'Z', b"I")].concat()).await;
+        assert_eq!(introduced.unwrap(), Introduced::Refused);
         assert_eq!(client, greeting);
     }
 
     #[tokio::test]
-    async fn a_compute_that_breaks_off_or_asks_for_a_password_is_an_error() {
-        assert!(greet(&message(b'R', &[0; 4])).await.0.is_err());
-        assert!(greet(&message(b'R', &[0, 0, 0, 3])).await.0.is_err());
-        assert!(greet(b"R\x7f\xff\xff\xff").await.0.is_err());
+    async fn pg_10_nothing_of_a_session_that_is_not_trusted_passes() {
+        let ready = message(b'Z', b"I");
+        let untrusted = [
+            settings("cloud_admin", "off"),
+            settings("jane", "on"),
+            message(b'R', &[0; 4]),
+            message(b'R', b"\0\0\0\x0aSCRAM-SHA-256\0\0"),
+            message(b'R', &[0, 0, 0, 3]),
+        ];
+        for greeting in untrusted {
+            let (introduced, client) = greet(&[&greeting[..], &ready].concat()).await;
+            assert!(
+                matches!(introduced, Err(IntroduceError::Untrusted(_))),
+                "{introduced:?}"
+            );
+            assert!(client.is_empty(), "{greeting:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_greeting_that_breaks_off_is_an_error() {
+        let cut = greet(&settings("jane", "off")).await.0;
+        assert!(matches!(cut, Err(IntroduceError::Compute(_))), "{cut:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pg_10_a_greeting_is_bounded_in_size_and_in_time() {
+        let huge = greet(b"S\x7f\xff\xff\xff").await.0;
+        assert!(matches!(huge, Err(IntroduceError::Compute(_))), "{huge:?}");
+        let notice = message(b'N', &vec![b'x'; 60_000]);
+        let many = greet(&notice.repeat(5)).await.0;
+        assert!(matches!(many, Err(IntroduceError::Compute(_))), "{many:?}");
+        let (mut compute, _silent) = UnixStream::pair().unwrap();
+        let late = introduce(&mut Vec::new(), &mut compute, &startup()).await;
+        assert!(matches!(late, Err(IntroduceError::Timeout)), "{late:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,23 +1,30 @@
 //! One client from its first byte to its last: TLS, start-up packet, token, then the relay.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use crate::engine::EngineError;
 
 use super::native::Verdict;
-use super::packet::{self, Malformed, Opening, Startup};
+use super::packet::{self, Malformed};
 use super::prompt::Prompt;
+use super::relay::{IntroduceError, Introduced};
+use super::seats::Seat;
+use super::startup::{self, Opening, Startup, StartupError};
 use super::{Door, Porch, relay};
 
 /// How long a client may take to show who it is.
 const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Limit on the first byte. A client speaks first in this protocol, at once.
+const FIRST_BYTE: Duration = Duration::from_secs(1);
 
 /// The SQLSTATE of a wrong password.
 const WRONG_PASSWORD: &str = "28P01";
@@ -53,12 +60,32 @@ impl From<Malformed> for Refusal {
     }
 }
 
+impl From<StartupError> for Refusal {
+    fn from(error: StartupError) -> Self {
+        Self::Say(error.sqlstate(), error.to_string())
+    }
+}
+
+impl From<&IntroduceError> for Refusal {
+    fn from(error: &IntroduceError) -> Self {
+        let cannot = |code, text: &str| Self::Say(code, text.to_owned());
+        match error {
+            IntroduceError::Untrusted(_) => cannot("28000", "this endpoint does not let this user log in"),
+            IntroduceError::Compute(_) | IntroduceError::Timeout => {
+                cannot("57P03", "the compute of this endpoint did not take the session")
+            }
+            IntroduceError::Client(_) => Self::HangUp,
+        }
+    }
+}
+
 /// Serves one client. The seat is given up as soon as it is known who that is.
-pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemaphorePermit) {
-    let stop = porch.house.0.stop.clone();
+pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, mut seat: Seat) {
+    let (stop, evicted) = (porch.house.0.stop.clone(), seat.evicted());
     let arrived = tokio::select! {
         () = stop.cancelled() => return,
-        arrived = tokio::time::timeout(HANDSHAKE, arrive(stream, &porch)) => arrived,
+        () = evicted.cancelled() => return,
+        arrived = timeout(HANDSHAKE, arrive(stream, &porch, &mut seat)) => arrived,
     };
     drop(seat);
     if let Ok(Some(guest)) = arrived {
@@ -71,9 +98,12 @@ pub(super) async fn serve(stream: TcpStream, porch: Arc<Porch>, seat: OwnedSemap
 }
 
 /// Brings a client to the point where it is known; none if it does not get there.
-async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
+async fn arrive(mut stream: TcpStream, porch: &Porch, seat: &mut Seat) -> Option<Guest> {
     stream.set_nodelay(true).ok()?;
     let source = stream.peer_addr().ok()?.ip();
+    let first = timeout(FIRST_BYTE, stream.peek(&mut [0])).await.ok()?;
+    first.ok().filter(|bytes| *bytes > 0)?;
+    seat.heard();
     let mut stream = match until_tls(&mut stream, porch).await {
         Ok(()) => porch.tls.accept(Prompt::new(stream)).await.ok()?,
         Err(refusal) => {
@@ -81,6 +111,7 @@ async fn arrive(mut stream: TcpStream, porch: &Porch) -> Option<Guest> {
             return None;
         }
     };
+    seat.heard();
     match identify(&mut stream, porch).await {
         Ok((startup, door)) => {
             porch.wrong.forget(source);
@@ -136,14 +167,14 @@ async fn identify(stream: &mut TlsStream<Prompt>, porch: &Porch) -> Result<(Star
             return Err(Refusal::HangUp);
         }
         Opening::Tls | Opening::Gss => {
-            return Err(Malformed("unsupported frontend protocol").into());
+            return Err(StartupError::Protocol.into());
         }
     };
     stream.write_all(&packet::ask_password()).await?;
     stream.flush().await?;
     let body = read_password(stream).await?;
-    let admitted = porch.admit(&startup.user, packet::password(&body)?);
-    let door = admitted.map_err(|verdict| refused(verdict, &startup.user))?;
+    let admitted = porch.admit(startup.user(), packet::password(&body)?);
+    let door = admitted.map_err(|verdict| refused(verdict, startup.user()))?;
     if *door.disabled.borrow() {
         let text = "the endpoint is disabled and cannot be woken by a connection";
         return Err(Refusal::Say("57P03", text.to_owned()));
@@ -168,12 +199,12 @@ fn refused(verdict: Verdict, user: &str) -> Refusal {
 async fn read_opening(stream: &mut (impl AsyncRead + Unpin)) -> Result<Opening, Refusal> {
     let mut header = [0; 4];
     stream.read_exact(&mut header).await?;
-    let Ok(length) = packet::startup_rest(header) else {
+    let Ok(length) = startup::startup_rest(header) else {
         return Err(Refusal::HangUp);
     };
     let mut rest = vec![0; length];
     stream.read_exact(&mut rest).await?;
-    Ok(packet::opening(&rest)?)
+    Ok(startup::opening(&rest)?)
 }
 
 async fn read_password(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Refusal> {
@@ -207,25 +238,34 @@ async fn host(guest: Guest, porch: &Porch) {
             return refuse(&mut stream, Refusal::Say("57P03", text)).await;
         }
     };
-    let introduced = async {
-        let mut backend = UnixStream::connect(&compute.socket).await?;
-        let key = relay::introduce(&mut stream, &mut backend, &startup.packet).await?;
-        Ok::<_, io::Error>((backend, key))
-    };
-    match introduced.await {
-        Ok((backend, key)) => {
+    match open_session(&mut stream, &startup, &compute.socket).await {
+        Ok((backend, Introduced::Open(key))) => {
             let known = key.map(|key| house.cancel_keys.remember(key, &compute.socket));
             relay::relay(&mut stream, backend).await;
             drop(known);
             say_goodbye(&mut stream).await;
         }
+        Ok((_, Introduced::Refused)) => say_goodbye(&mut stream).await,
+        Err(IntroduceError::Client(error)) => tracing::debug!(%error, "a client disconnected at login"),
         Err(error) => {
-            tracing::warn!(endpoint = %door.endpoint, %error, "the compute did not take a session");
-            let text = "the compute of this endpoint did not take the session".to_owned();
-            refuse(&mut stream, Refusal::Say("57P03", text)).await;
+            let database = startup.database();
+            tracing::warn!(endpoint = %door.endpoint, database, %error, "a login did not become a session");
+            refuse(&mut stream, Refusal::from(&error)).await;
         }
     }
     drop(compute);
+}
+
+/// Connects to a compute and logs the client in there. On an error the compute's connection is closed.
+async fn open_session(
+    client: &mut TlsStream<Prompt>,
+    startup: &Startup,
+    socket: &Path,
+) -> Result<(UnixStream, Introduced), IntroduceError> {
+    let connected = UnixStream::connect(socket).await;
+    let mut compute = connected.map_err(IntroduceError::Compute)?;
+    let introduced = relay::introduce(client, &mut compute, startup).await?;
+    Ok((compute, introduced))
 }
 
 /// Tells a client why it does not get in, as far as it is told.
@@ -238,6 +278,6 @@ async fn refuse(stream: &mut (impl AsyncWrite + Unpin), refusal: Refusal) {
 }
 
 async fn say_goodbye(stream: &mut (impl AsyncWrite + Unpin)) {
-    let ended = tokio::time::timeout(GOODBYE, stream.shutdown()).await;
+    let ended = timeout(GOODBYE, stream.shutdown()).await;
     tracing::trace!(?ended, "connection ended");
 }

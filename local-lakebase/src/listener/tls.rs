@@ -21,13 +21,23 @@ const LOCALHOST: &str = "localhost";
 
 /// Says that no certificate could be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a certificate for the endpoints")]
 pub enum TlsError {
     /// The CA's files cannot be read or written.
+    #[error("cannot make a certificate for the endpoints")]
     Files(#[from] io::Error),
+    /// A file of the CA does not hold what it should.
+    #[error("cannot use the file `{name}`; move it and `ca.key` away, and new ones are made")]
+    Damaged {
+        /// Name of the file in the data directory.
+        name: &'static str,
+        /// The reason.
+        source: rcgen::Error,
+    },
     /// A certificate could not be made.
+    #[error("cannot make a certificate for the endpoints")]
     Certificate(#[from] rcgen::Error),
     /// A certificate is of no use for TLS.
+    #[error("cannot make a certificate for the endpoints")]
     Tls(#[from] rustls::Error),
 }
 
@@ -50,7 +60,8 @@ impl Authority {
             }
         })?;
         made?;
-        let key = KeyPair::from_pem(&key)?;
+        let damaged = |name, source| TlsError::Damaged { name, source };
+        let key = KeyPair::from_pem(&key).map_err(|error| damaged("ca.key", error))?;
         let certificate = match std::fs::read_to_string(&file) {
             Ok(certificate) => certificate,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -60,9 +71,10 @@ impl Authority {
             }
             Err(error) => return Err(error.into()),
         };
+        let issuer = Issuer::from_ca_cert_pem(&certificate, key);
         Ok(Self {
             file,
-            issuer: Issuer::from_ca_cert_pem(&certificate, key)?,
+            issuer: issuer.map_err(|error| damaged(crate::local::CA, error))?,
         })
     }
 

@@ -26,6 +26,8 @@ pub struct Limits {
     pub max_expiration: std::time::Duration,
     /// How long a soft-deleted branch can be brought back.
     pub undelete_window: std::time::Duration,
+    /// Time for which a purge must have been due, by a clock that cannot be set, before it happens.
+    pub purge_delay: std::time::Duration,
     /// How often expired and deleted branches are looked for.
     pub sweep_period: std::time::Duration,
     /// Computes that run at once, of all projects. The one that was used least lately makes room.
@@ -49,6 +51,7 @@ impl Default for Limits {
             protected_branches: 1,
             max_expiration: std::time::Duration::from_secs(30 * DAY),
             undelete_window: std::time::Duration::from_secs(7 * DAY),
+            purge_delay: std::time::Duration::from_hours(1),
             sweep_period: std::time::Duration::from_secs(2),
             running_computes: 20,
             own_addresses: cfg!(target_os = "linux"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lakebase_api::{AuthMethod, BranchName, EndpointName, IdentityType, ProjectName, RoleAttributes};
+use serde::{Deserialize, Serialize};
 
 /// The id of the endpoint that every branch is born with.
 pub(crate) const PRIMARY: &str = "primary";
@@ -13,7 +14,7 @@ pub(crate) const PRIMARY: &str = "primary";
 pub(crate) const PRODUCTION: &str = "production";
 
 /// A project.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow, Serialize, Deserialize)]
 pub(crate) struct ProjectRecord {
     #[sqlx(try_from = "String")]
     pub(crate) name: ProjectName,
@@ -45,8 +46,9 @@ impl ProjectRecord {
 }
 
 /// Where a branch is in its life here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::Type, Serialize, Deserialize)]
 #[sqlx(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Phase {
     /// Its data are being made. Nobody sees it, and a restart forgets it.
     Creating,
@@ -57,7 +59,7 @@ pub(crate) enum Phase {
 }
 
 /// A branch.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow, Serialize, Deserialize)]
 pub(crate) struct BranchRecord {
     pub(crate) uid: String,
     #[sqlx(try_from = "String")]
@@ -107,7 +109,7 @@ impl BranchRecord {
 }
 
 /// The read-write endpoint of a branch.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow, Serialize, Deserialize)]
 pub(crate) struct EndpointRecord {
     pub(crate) uid: String,
     #[sqlx(try_from = "String")]
@@ -139,7 +141,7 @@ impl EndpointRecord {
 }
 
 /// A role of a branch.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow, Serialize, Deserialize)]
 pub(crate) struct RoleRecord {
     pub(crate) branch_uid: String,
     pub(crate) id: String,
@@ -158,7 +160,7 @@ pub(crate) struct RoleRecord {
 }
 
 /// What a role may do beside what it is a member of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow, Serialize, Deserialize)]
 pub(crate) struct Attributes {
     pub(crate) createdb: bool,
     pub(crate) createrole: bool,
@@ -176,7 +178,7 @@ impl From<Attributes> for RoleAttributes {
 }
 
 /// A database of a branch.
-#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow, Serialize, Deserialize)]
 pub(crate) struct DatabaseRecord {
     pub(crate) branch_uid: String,
     pub(crate) id: String,

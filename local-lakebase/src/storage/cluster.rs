@@ -53,18 +53,17 @@ pub(crate) const INITDB: [&str; 6] = [
     "--no-sync",
     "--data-checksums",
     "--wal-segsize=1",
-    "--auth=trust",
+    "--auth=reject",
     "--encoding=UTF8",
     LOCALE_OPTION,
 ];
 
-/// Makes an empty cluster in `dir/pgdata`, over what may lie there.
+/// Makes an empty cluster in `dir/pgdata`; `initdb` refuses a directory that has something in it.
 pub(crate) async fn init_cluster(
     layout: &Layout,
     postgres: &Postgres,
     dir: &Path,
 ) -> Result<(), EngineError> {
-    drop(fs::remove_dir_all(dir));
     layout.make_dir(dir)?;
     let mut command = program(postgres, "initdb", layout.run_as());
     command

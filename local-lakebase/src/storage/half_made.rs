@@ -1,7 +1,7 @@
 //! A directory while it is being made. It gets its name when all is there; until then it goes with the value, whatever the
 //! reason: an error, a full disk, a caller that went away.
 
-use super::{HALF_MADE, blocking};
+use super::{blocking, layout};
 use crate::engine::{Durability, EngineError};
 use std::fs::{self, File};
 use std::io;
@@ -28,10 +28,9 @@ pub(crate) struct HalfMade {
 impl HalfMade {
     /// A new one beside the place where it will be. No two have the same path.
     pub(crate) fn of(path: &Path) -> Self {
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.{HALF_MADE}", uuid::Uuid::new_v4().simple()));
+        let whole = path.file_name().unwrap_or_default().to_string_lossy();
         Self {
-            path: path.with_file_name(name),
+            path: path.with_file_name(layout::half_made_name(&whole)),
             abandoned: Arc::default(),
             published: Arc::default(),
             is_settled: false,

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! template-{recipe}/pgdata        what new projects are copied from
-//! projects/{project}/{uid}/pgdata a branch, with compute.log beside it
+//! projects/{project}/{uid}/pgdata a branch, with compute.log and branch.json beside it
 //! run/{hash}/                     its socket
 //! trash/                          what is being removed
+//! lost/                           data directories that the catalog does not name; never emptied
 //! ```
 
 use super::tree::How;
@@ -16,6 +17,15 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+/// The directory of the branches.
+pub(super) const PROJECTS: &str = "projects";
+
+/// The directory of data directories that the catalog does not name.
+pub(crate) const LOST: &str = "lost";
+
+/// The extension of a directory that is being made.
+const HALF_MADE: &str = "tmp";
 
 /// The port that names a compute's socket; nobody listens on it.
 pub(crate) const PORT: u16 = 5432;
@@ -84,7 +94,7 @@ impl Layout {
     }
 
     pub(crate) fn projects(&self) -> PathBuf {
-        self.root.join("projects")
+        self.root.join(PROJECTS)
     }
 
     pub(crate) fn trash(&self) -> PathBuf {
@@ -97,7 +107,7 @@ impl Layout {
     }
 
     pub(crate) fn branch(&self, key: &BranchKey) -> PathBuf {
-        self.projects().join(&key.project).join(&key.uid)
+        branch_dir(&self.root, key)
     }
 
     pub(crate) fn pgdata(&self, key: &BranchKey) -> PathBuf {
@@ -160,6 +170,56 @@ impl Layout {
     }
 }
 
+/// The directory of a branch below a data directory.
+pub(crate) fn branch_dir(root: &Path, key: &BranchKey) -> PathBuf {
+    root.join(PROJECTS).join(&key.project).join(&key.uid)
+}
+
+/// Returns the name of a directory while it is being made. No two are the same.
+pub(super) fn half_made_name(whole: &str) -> String {
+    format!("{whole}.{}.{HALF_MADE}", uuid::Uuid::new_v4().simple())
+}
+
+/// Whether a name is exactly what [`half_made_name`] makes for a branch's directory.
+pub(super) fn is_half_made_branch(name: &str) -> bool {
+    whole_of(name).is_some_and(is_plain)
+}
+
+/// Whether a name is exactly what [`half_made_name`] makes for a template's directory.
+pub(super) fn is_half_made_template(name: &str) -> bool {
+    whole_of(name).is_some_and(|whole| whole.strip_prefix("template-").is_some_and(is_plain))
+}
+
+/// Whether a name is exactly that of a branch's directory in `trash/`.
+pub(super) fn is_trash(name: &str) -> bool {
+    let id_length = uuid::fmt::Hyphenated::LENGTH;
+    let split = name
+        .len()
+        .checked_sub(id_length)
+        .and_then(|at| name.split_at_checked(at));
+    split.is_some_and(|(uid, id)| uid.strip_suffix('-').is_some_and(is_plain) && is_random_id(id))
+}
+
+/// Returns what a half-made directory will be called.
+fn whole_of(name: &str) -> Option<&str> {
+    let (name, extension) = name.rsplit_once('.')?;
+    let (whole, id) = name.rsplit_once('.')?;
+    let is_ours = extension == HALF_MADE && id.len() == uuid::fmt::Simple::LENGTH && is_random_id(id);
+    is_ours.then_some(whole)
+}
+
+fn is_random_id(text: &str) -> bool {
+    let is_lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    let id = uuid::Uuid::try_parse(text);
+    is_lower && id.is_ok_and(|id| id.get_version() == Some(uuid::Version::Random))
+}
+
+/// Whether a name is safe as a part of a path: lower-case letters, digits and `-`.
+fn is_plain(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && name.bytes().all(is_plain)
+}
+
 #[cfg(target_os = "linux")]
 fn spread(dir: &Path) -> io::Result<()> {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
@@ -213,6 +273,39 @@ fn check_entry(root: &Path, run_as: RunAs) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ll_10_only_names_of_our_own_making_are_half_made_or_trash() {
+        let id = uuid::Uuid::new_v4();
+        let half = half_made_name("br-calm-sea-12345678");
+        assert!(
+            is_half_made_branch(&half) && !is_half_made_template(&half),
+            "{half}"
+        );
+        assert!(is_half_made_template(&half_made_name("template-15-0a1b2c3d")));
+        assert!(is_trash(&format!("br-calm-sea-12345678-{id}")));
+        let version_1 = "2c5ea4c0-4067-11e9-8bad-9b1deb4d3b7d";
+        for strange in [
+            "br-x.tmp".to_owned(),
+            "x.tmp".to_owned(),
+            "tmp".to_owned(),
+            format!(".{}.tmp", id.simple()),
+            format!("My Backup.{}.tmp", id.simple()),
+            format!("br-x.{id}.tmp"),
+            format!("br-x.{}.tmp", id.simple().to_string().to_uppercase()),
+            format!("br-x.{}.tmp", version_1.replace('-', "")),
+            format!("br-x.{}.tmp.bak", id.simple()),
+            format!("old-{version_1}"),
+            format!("{id}"),
+            format!("-{id}"),
+            "old".to_owned(),
+            "日本語-日本語-日本語-日本語-日本語".to_owned(),
+        ] {
+            let is_ours =
+                is_half_made_branch(&strange) || is_half_made_template(&strange) || is_trash(&strange);
+            assert!(!is_ours, "{strange}");
+        }
+    }
 
     #[test]
     fn a_long_data_directory_keeps_its_sockets_elsewhere() {

@@ -6,7 +6,7 @@
 use super::layout::Layout;
 use super::tree::{self, CopyError, Copying, How, Skip};
 use super::{blocking, check_room, new_branch};
-use crate::compute::sql;
+use crate::compute::sql::{self, Access};
 use crate::engine::{BranchKey, Durability, EngineError};
 use crate::postgres::RunAs;
 use sqlx::{Connection, PgConnection, Row};
@@ -14,17 +14,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Copies a branch whose compute answers in `socket_dir`. Returns the place in its log where the child's history begins.
+/// Copies a branch whose compute answers. Returns the place in its log where the child's history begins.
 pub(crate) async fn copy_live(
     layout: &Layout,
-    socket_dir: &Path,
+    access: &Access,
     source: &BranchKey,
     child: &BranchKey,
     durability: Durability,
 ) -> Result<String, EngineError> {
     let (from, how) = (layout.pgdata(source), layout.how());
     check_room(layout, &from).await?;
-    let mut session = sql::open(socket_dir, "postgres").await?;
+    let mut session = sql::open(access).await?;
     let lsn = new_branch(layout, child, durability, async |to, abandoned| {
         let copying = Copying {
             from,

@@ -2,20 +2,27 @@
 //! `pg_controldata`.
 //!
 //! A directory appears under its name whole or not at all: it is made under `*.tmp` and renamed. One that goes is renamed
-//! into `trash` first.
+//! into `trash` first. Only names that are exactly of this form are ever removed; data directories that the catalog does
+//! not name are moved to `lost`.
 
 mod cluster;
+pub(crate) mod descriptor_file;
 mod half_made;
+mod hba;
 mod layout;
 mod live;
+pub(crate) mod lost;
+pub(crate) mod mount;
 mod space;
+pub(crate) mod survey;
 mod tree;
 
 pub(crate) use cluster::{
     EndOfLog, INITDB, OWNER, end_of_log, init_cluster, program, write_settings, write_settings_for,
 };
 pub(crate) use half_made::HalfMade;
-pub(crate) use layout::{Layout, PORT, socket};
+pub(crate) use hba::{RULES as LOGIN_RULES, write_login_rules};
+pub(crate) use layout::{LOST, Layout, PORT, branch_dir, socket};
 pub(crate) use live::copy_live;
 #[cfg(test)]
 pub(crate) use space::is_scattered;
@@ -29,9 +36,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tree::{Copying, Skip};
-
-/// The extension of a directory that is being made.
-const HALF_MADE: &str = "tmp";
 
 /// What a stopped data directory is copied from.
 #[derive(Clone, Debug)]
@@ -106,27 +110,16 @@ async fn new_branch<T>(
     }
 }
 
-fn is_half_made(name: &str) -> bool {
-    Path::new(name)
-        .extension()
-        .is_some_and(|extension| extension == HALF_MADE)
-}
-
-/// Lists the branches on the disk.
-pub(crate) fn branches(layout: &Layout) -> Result<Vec<BranchKey>, EngineError> {
-    let mut keys = vec![];
-    for (project, dir) in subdirs(&layout.projects())? {
-        for (uid, _) in subdirs(&dir)? {
-            let key = BranchKey {
-                project: project.clone(),
-                uid,
-            };
-            if !is_half_made(&key.uid) {
-                keys.push(key);
-            }
-        }
+/// Lists the branches' directories on the disk, and names what is none.
+pub(crate) fn branches(layout: &Layout) -> Result<Vec<survey::BranchDir>, EngineError> {
+    let disk = survey::survey(layout.root()).map_err(|source| EngineError::Io {
+        path: layout.projects(),
+        source,
+    })?;
+    for path in &disk.strange {
+        tracing::warn!(path = %path.display(), "not a branch; left alone");
     }
-    Ok(keys)
+    Ok(disk.branches)
 }
 
 /// Removes a branch's directory: out of the way at once, from the disk in the background.
@@ -147,31 +140,35 @@ pub(crate) fn discard(layout: &Layout, key: &BranchKey) -> Result<(), EngineErro
 
 /// Lists the templates that a crash left half-made; their postmasters may still run.
 pub(crate) fn half_made_templates(layout: &Layout) -> Result<Vec<PathBuf>, EngineError> {
-    let dirs = subdirs(layout.root())?.into_iter();
-    Ok(dirs
-        .filter(|(name, _)| is_half_made(name))
-        .map(|(_, path)| path)
-        .collect())
+    named(layout.root(), layout::is_half_made_template)
 }
 
-/// Removes what a crash left: half-made directories and trash. Returns how many.
+/// Removes what a crash left: half-made directories and trash, by names that only this program gives. Returns how many.
 pub(crate) async fn sweep(layout: &Layout) -> Result<usize, EngineError> {
-    let mut left: Vec<PathBuf> = subdirs(&layout.trash())?
-        .into_iter()
-        .map(|(_, path)| path)
-        .collect();
-    let projects = subdirs(&layout.projects())?.into_iter().map(|(_, path)| path);
-    for dir in projects.chain([layout.root().to_owned()]) {
-        left.extend(
-            subdirs(&dir)?
-                .into_iter()
-                .filter(|(name, _)| is_half_made(name))
-                .map(|(_, path)| path),
-        );
+    let mut left = half_made_templates(layout)?;
+    left.extend(named(&layout.trash(), layout::is_trash)?);
+    for (_, project) in subdirs(&layout.projects())? {
+        left.extend(named(&project, layout::is_half_made_branch)?);
     }
     let count = left.len();
-    blocking(move || left.iter().for_each(|path| drop(fs::remove_dir_all(path)))).await;
+    let remove = move || {
+        for path in &left {
+            if let Err(error) = fs::remove_dir_all(path) {
+                tracing::warn!(path = %path.display(), %error, "cannot remove a half-made directory");
+            }
+        }
+    };
+    blocking(remove).await;
     Ok(count)
+}
+
+/// The directories in a directory whose names are of a form.
+fn named(dir: &Path, is_of_form: fn(&str) -> bool) -> Result<Vec<PathBuf>, EngineError> {
+    let dirs = subdirs(dir)?.into_iter();
+    Ok(dirs
+        .filter(|(name, _)| is_of_form(name))
+        .map(|(_, path)| path)
+        .collect())
 }
 
 /// How large a branch is.
@@ -200,7 +197,8 @@ pub(crate) async fn sizes(layout: &Layout, key: &BranchKey) -> Result<Sizes, Eng
     .await)
 }
 
-fn size_of(dir: &Path) -> u64 {
+/// Measures the files below a directory.
+pub(crate) fn size_of(dir: &Path) -> u64 {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
         Ok(meta) if meta.is_dir() => size_of(&entry.path()),

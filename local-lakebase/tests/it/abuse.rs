@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::lake::Lake;
+use crate::wire::SSL_REQUEST;
 
-const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 /// How long the server gives a client to show who it is, and a little more for a busy machine.
 const DEADLINE: Duration = Duration::from_secs(5 + 5);
 
@@ -54,24 +56,63 @@ async fn pg_02_a_startup_packet_has_a_cap_and_a_deadline() {
     lake.stop().await;
 }
 
-#[tokio::test]
-async fn pg_02_a_crowd_that_does_not_say_who_it_is_keeps_nobody_out_for_long() {
+/// Silent connections to an endpoint, each of them opened again as soon as it is closed.
+struct Crowd {
+    stop: CancellationToken,
+    clients: JoinSet<usize>,
+}
+
+impl Crowd {
+    fn gather((host, port): (String, u16), size: usize) -> Self {
+        let (stop, mut clients) = (CancellationToken::new(), JoinSet::new());
+        for _ in 0..size {
+            let (stop, address) = (stop.clone(), format!("{host}:{port}"));
+            clients.spawn(async move {
+                let mut renewed = 0;
+                let silence = async {
+                    loop {
+                        if let Ok(mut stream) = TcpStream::connect(&address).await {
+                            drop(stream.read(&mut [0]).await);
+                            renewed += 1;
+                        }
+                    }
+                };
+                stop.run_until_cancelled(silence).await;
+                renewed
+            });
+        }
+        Self { stop, clients }
+    }
+
+    async fn disperse(self) -> usize {
+        self.stop.cancel();
+        self.clients.join_all().await.iter().sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pg_11_silent_connections_to_an_endpoint_keep_nobody_out() {
+    const LOGINS: usize = 100;
     let lake = Lake::start().await;
     lake.project().await;
-    lake.sql("production", "SELECT 1").await;
-    let mut crowd = Vec::new();
-    for _ in 0..300 {
-        crowd.push(connect(&lake).await);
+    lake.branch("other").await;
+    for branch in ["production", "other"] {
+        lake.sql(branch, "SELECT 1").await;
     }
-    // There are 256 seats; who comes after is hung up on at once.
-    let mut last = crowd.pop().unwrap();
-    let begun = Instant::now();
-    assert_eq!(last_words(&mut last).await, b"");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    for stream in crowd.iter_mut().rev() {
-        last_words(stream).await;
+    let crowd = Crowd::gather(lake.address("production").await, 300);
+    let passwords = [lake.password("production").await, lake.password("other").await];
+    let (mut there, mut others, mut slowest) = (0, 0, Duration::ZERO);
+    for _ in 0..LOGINS {
+        let begun = Instant::now();
+        others += usize::from(lake.psql("other", &passwords[1], "", "SELECT 1").await.ok);
+        slowest = slowest.max(begun.elapsed());
+        there += usize::from(lake.psql("production", &passwords[0], "", "SELECT 1").await.ok);
     }
-    assert_eq!(lake.sql("production", "SELECT 1").await, "1");
+    let renewed = crowd.disperse().await;
+    eprintln!("logins: {there} there, {others} elsewhere, the slowest after {slowest:?}; {renewed} renewals");
+    assert_eq!(others, LOGINS);
+    assert!(there >= LOGINS * 95 / 100, "{there} of {LOGINS}");
+    assert!(renewed > 300, "the crowd was disconnected and came back");
     lake.stop().await;
 }
 

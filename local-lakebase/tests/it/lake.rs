@@ -21,6 +21,34 @@ pub(crate) struct Lake {
     pub(crate) limits: Limits,
 }
 
+/// A Local Lakebase that is stopped, and its directory.
+pub(crate) struct Stopped {
+    clock: Clock,
+    dir: TempDir,
+    limits: Limits,
+}
+
+impl Stopped {
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+        config(&self.dir, &self.limits).data_dir
+    }
+
+    pub(crate) async fn try_start(&self) -> Result<LocalLakebase, local_lakebase::StartError> {
+        LocalLakebase::start_at(config(&self.dir, &self.limits), self.clock.clone()).await
+    }
+
+    pub(crate) async fn start(self) -> Lake {
+        let local = self.try_start().await.unwrap();
+        let Self { clock, dir, limits } = self;
+        Lake {
+            local,
+            clock,
+            dir,
+            limits,
+        }
+    }
+}
+
 /// What `psql` came to.
 #[derive(Debug)]
 pub(crate) struct Said {
@@ -33,6 +61,7 @@ impl Lake {
     pub(crate) async fn start() -> Self {
         let limits = Limits {
             sweep_period: Duration::from_millis(100),
+            purge_delay: Duration::ZERO,
             ..Limits::default()
         };
         Self::start_with(limits).await
@@ -53,10 +82,16 @@ impl Lake {
 
     /// Stops it and starts it again on the same directory.
     pub(crate) async fn restart(self) -> Self {
+        self.halt().await.start().await
+    }
+
+    /// Stops it; its directory stays.
+    pub(crate) async fn halt(self) -> Stopped {
         self.local.stop().await;
-        let config = config(&self.dir, &self.limits);
-        let local = LocalLakebase::start_at(config, self.clock.clone()).await.unwrap();
-        Self { local, ..self }
+        let Self {
+            clock, dir, limits, ..
+        } = self;
+        Stopped { clock, dir, limits }
     }
 
     pub(crate) async fn stop(self) {
@@ -187,13 +222,13 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl 
     }
 }
 
-fn config(dir: &TempDir, limits: &Limits) -> Config {
+pub(crate) fn config(dir: &TempDir, limits: &Limits) -> Config {
     Config {
         data_dir: dir.path().join("local"),
         api_addr: ([127, 0, 0, 1], 0).into(),
         public_url: None,
         user_name: USER.to_owned(),
-        pg_bindir: None,
+        pg_bindir: std::env::var_os("LAKEBASE_PG_BINDIR").map(Into::into),
         limits: limits.clone(),
     }
 }

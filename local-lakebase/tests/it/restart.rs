@@ -203,3 +203,47 @@ async fn a_client_that_does_not_finish_does_not_hold_up_the_end() {
     let ended = tokio::time::timeout(std::time::Duration::from_secs(20), lake.stop()).await;
     assert!(ended.is_ok(), "it waits for a client that says nothing");
 }
+
+/// While nothing serves an endpoint, another program may take its address and be sent its password.
+#[tokio::test]
+async fn pg_12_a_password_for_an_address_that_has_moved_opens_nothing() {
+    let lake = Lake::start().await;
+    lake.project().await;
+    let (before, password) = (
+        lake.address("production").await,
+        lake.password("production").await,
+    );
+    if before.0 == "127.0.0.1" {
+        eprintln!("skipped: endpoints have no addresses of their own here");
+        return lake.stop().await;
+    }
+    let Lake {
+        local,
+        clock,
+        dir,
+        limits,
+    } = lake;
+    local.stop().await;
+    let impostor = tokio::net::TcpListener::bind(&before).await.unwrap();
+    let config = crate::lake::config(&dir, &limits);
+    let local = LocalLakebase::start_at(config, clock.clone()).await.unwrap();
+    let lake = Lake {
+        local,
+        clock,
+        dir,
+        limits,
+    };
+    assert_ne!(lake.address("production").await, before);
+    let said = lake.psql("production", &password, "", "SELECT 1").await;
+    assert!(
+        !said.ok && said.err.contains("password authentication failed"),
+        "{said:?}"
+    );
+    assert_eq!(
+        lake.sql("production", "SELECT 1").await,
+        "1",
+        "a new password opens it"
+    );
+    drop(impostor);
+    lake.stop().await;
+}

@@ -11,12 +11,12 @@ const PRODUCTION: &str = "projects/shop/branches/production";
 const ROLES: &str = "projects/shop/branches/production/roles";
 
 impl Lake {
-    async fn role(&self, id: &str, spec: Value) -> Value {
+    pub(crate) async fn role(&self, id: &str, spec: Value) -> Value {
         let path = format!("{ROLES}?role_id={id}");
         self.ok("POST", &path, json!({"spec": spec})).await["response"].clone()
     }
 
-    async fn role_password(&self, branch: &str, id: &str) -> String {
+    pub(crate) async fn role_password(&self, branch: &str, id: &str) -> String {
         let path = format!("projects/shop/branches/{branch}/roles/{id}/password");
         let answer = self.ok("POST", &path, json!({})).await;
         answer["password"].as_str().unwrap().to_owned()

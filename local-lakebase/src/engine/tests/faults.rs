@@ -129,7 +129,7 @@ async fn pg_05_an_adopted_postmaster_that_is_killed_comes_back() {
     drop(engine);
     let engine = scratch.open().await;
     let recovered = engine
-        .recover(std::slice::from_ref(&root))
+        .recover(known(std::slice::from_ref(&root)), DateTime::UNIX_EPOCH)
         .await
         .expect("recovered");
     assert_eq!(recovered.adopted, 1);

@@ -6,7 +6,7 @@ use std::process::Command;
 fn with_limit(scratch: &Scratch, running_computes: usize) -> EngineConfig {
     EngineConfig {
         data_dir: scratch.dir.path().join("data"),
-        pg_bindir: None,
+        pg_bindir: pg_bindir(),
         suspend_timeout: Duration::from_mins(5),
         running_computes,
     }

@@ -70,6 +70,11 @@ test("a pool connects with verified TLS and queries", async (t) => {
   await assert.rejects(pool.query("SELECT 1 / 0"), { code: "22012" });
 });
 
+test("settings of the connection are applied", async (t) => {
+  const pool = poolFor(t, { statement_timeout: 4321 });
+  assert.deepEqual((await pool.query("SHOW statement_timeout")).rows, [{ statement_timeout: "4321ms" }]);
+});
+
 test("many connections at once share one token, and a stale one is replaced", async (t) => {
   const counted = counting();
   const pool = poolFor(t, { workspaceClient: counted.client, max: 8 });

@@ -31,6 +31,19 @@ def test_an_expired_token_opens_nothing_and_ends_nothing(connect, place):
     assert session.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_settings_of_the_connection_are_applied(connect):
+    session = connect(options="-c search_path=pg_catalog -c work_mem=5MB", application_name="clients")
+    shown = session.execute("SELECT current_setting('search_path'), current_setting('work_mem'), "
+                            "current_setting('application_name')").fetchone()
+    assert shown == ("pg_catalog", "5MB", "clients")
+
+
+def test_a_replication_connection_is_refused(connect):
+    with pytest.raises(psycopg.OperationalError, match="replication connections are not supported"):
+        connect(replication="database")
+    assert connect(replication="off").execute("SELECT 1").fetchone() == (1,)
+
+
 def test_transactions_and_errors(connect):
     session = connect()
     with session.transaction():
