@@ -110,10 +110,7 @@ fn verdict(done: &RecoverLedgerResponse) -> anyhow::Result<()> {
     let problems: Vec<_> = problems.collect();
     let Some(first) = problems.first() else {
         let branches: usize = done.repositories.iter().map(|it| it.branches.len()).sum();
-        terminal::progress(&format!(
-            "recovered: {branches} branches in {} repositories; see `lakebase status`",
-            done.repositories.len()
-        ));
+        terminal::progress(&format!("recovered, branches: {branches}; see `lakebase status`"));
         return Ok(());
     };
     let text = match problems.len() {
