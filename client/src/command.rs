@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod ls;
 pub(crate) mod psql;
 pub(crate) mod reconcile;
+pub(crate) mod recover;
 pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod up;

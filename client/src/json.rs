@@ -103,6 +103,7 @@ pub(crate) struct Daemon {
     /// `starting`, `serving` or `refused`.
     local_state: Option<&'static str>,
     problems: Vec<Problem>,
+    ledger_problem: Option<Problem>,
 }
 
 fn filled(text: &str) -> Option<String> {
@@ -242,6 +243,7 @@ impl From<&v1::DaemonInfo> for Daemon {
             local_lakebase: info.local.as_ref().map(Local::from),
             local_state: words::local_state(info.local_state()),
             problems: problems(&info.problems),
+            ledger_problem: info.ledger_problem.as_ref().map(Problem::from),
         }
     }
 }

@@ -574,7 +574,9 @@ mod tests {
             last_config: None,
             born: None,
             main_worktree: None,
+            registered_at: clock::now(),
             is_retired: false,
+            is_unconfirmed: false,
         };
         ledger.register(&row, clock::now()).await?;
         let place = Place {

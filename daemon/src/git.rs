@@ -14,6 +14,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+mod claimants;
 mod command;
 mod fate;
 mod head;
@@ -24,6 +25,7 @@ mod process;
 mod renames;
 mod version;
 
+pub(crate) use claimants::{Claims, claims};
 use fate::{Life, StoodIn};
 pub(crate) use head::{HeadVersion, now as head_now};
 pub(crate) use ignore::{Answer, Exposure, Glance, IgnoreRules, Permit, SecretPlace};

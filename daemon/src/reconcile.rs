@@ -29,6 +29,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) mod env_guard;
+pub(crate) mod recovery;
 
 use env_guard::EnvGuard;
 
@@ -85,6 +86,8 @@ struct Done {
 struct Looking {
     settings: Arc<Settings>,
     git: Seen<Arc<Found>>,
+    /// The records are those of a ledger that was lost or replaced.
+    is_unconfirmed: bool,
 }
 
 /// Why a pass ended before its end.
@@ -239,7 +242,8 @@ impl Reconciler {
         view: &mut RepositoryView,
         wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
-        if self.ledger.is_upsert_only() {
+        let is_unconfirmed = self.ledger.is_unconfirmed() || row.is_unconfirmed;
+        if is_unconfirmed {
             view.problems.push(view::unconfirmed_ledger());
         }
         let settings = self.settings(row, memory, view).await?;
@@ -280,7 +284,11 @@ impl Reconciler {
                     records: records.unwrap_or_default(),
                     locked: BTreeSet::new(),
                 };
-                let looking = Looking { settings, git };
+                let looking = Looking {
+                    settings,
+                    git,
+                    is_unconfirmed,
+                };
                 self.converge(&mut applying, memory, view, &looking, wishes).await
             }
             (_, Some(Err(problem)), _) => Err(Stop::Problem(problem)),
@@ -298,7 +306,7 @@ impl Reconciler {
         wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
         let provider = applying.provider;
-        let Looking { settings, git } = looking;
+        let Looking { settings, git, .. } = looking;
         if let Seen::Present(found) = git {
             apply::note_locks(applying, &found.view).await?;
         }
@@ -434,7 +442,7 @@ impl Reconciler {
             asks,
             reaped,
             policy: &looking.settings.policy,
-            is_upsert_only: self.ledger.is_upsert_only(),
+            is_unconfirmed: looking.is_unconfirmed,
             user_name: &applying.provider.user_name,
             now: clock::now(),
         }))

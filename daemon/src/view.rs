@@ -208,10 +208,11 @@ fn is_as_shown(worktree: &Worktree, place: &Place, shown: &WorktreeView) -> bool
     is_in_place && (&worktree.head, worktree.is_locked) == (&shown.head, shown.is_locked)
 }
 
+/// The problem of a daemon whose ledger is not the one of last time.
 pub(crate) fn unconfirmed_ledger() -> Problem {
     Problem {
-        message: "the ledger was lost, or an older one was brought back; no branch is deleted".into(),
-        fix: "look at the project's branches, then run `lakebase gc --yes`".into(),
+        message: "the ledger was lost or replaced by an older copy; no branch is created or deleted".into(),
+        fix: "run `lakebase init --recover` to take its branches back, or `lakebase init --fresh` to start over".into(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! is there already stays, so it can be run again at any time.
 
 use crate::command::hook::{self, Hook};
+use crate::command::recover::{self, LeftBehind};
 use crate::config_file;
 use crate::connect::Session;
 use crate::failure::{Exit, Failure};
@@ -29,6 +30,26 @@ pub(crate) struct Args {
     /// Do not install git's post-checkout hook; the daemon notices checkouts without it too, a moment later
     #[arg(long)]
     no_hook: bool,
+    #[command(flatten)]
+    ledger: Lost,
+}
+
+/// What becomes of a ledger that was lost.
+#[derive(Debug, clap::Args)]
+struct Lost {
+    /// After the daemon's ledger was lost: take the branches of all registered repositories back, by their uids
+    ///
+    /// Shows what is found, and asks before anything is written.
+    #[arg(long, conflicts_with_all = ["fresh", "project", "no_hook"])]
+    recover: bool,
+    /// After the daemon's ledger was lost: unregister all repositories and start over with this one; their branches stay
+    ///
+    /// Shows what is left behind, and asks before anything is written.
+    #[arg(long)]
+    fresh: bool,
+    /// Do what `--recover` or `--fresh` shows without asking
+    #[arg(long)]
+    yes: bool,
 }
 
 /// What was done.
@@ -37,6 +58,7 @@ struct Done {
     config: config_file::Outcome,
     hook: Step,
     worktree: Option<Worktree>,
+    left_behind: Option<LeftBehind>,
 }
 
 /// What became of the hook.
@@ -49,15 +71,29 @@ enum Step {
 }
 
 #[derive(Debug, Serialize)]
-struct Shown {
+struct Shown<'a> {
     repository: json::Repository,
     config_written: bool,
     hook: Option<Hook>,
     worktree: Option<json::Worktree>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_behind: Option<&'a LeftBehind>,
 }
 
 pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     args.project.as_deref().map_or(Ok(()), config_file::check_id)?;
+    let Lost { recover, fresh, yes } = args.ledger;
+    if yes && !recover && !fresh {
+        return Err(Failure::new(Exit::Usage, "`--yes` goes with `--recover` or `--fresh`").into());
+    }
+    if recover {
+        return recover::recover(yes, output).await;
+    }
+    let left_behind = if fresh {
+        Some(recover::start_over(yes, output).await?)
+    } else {
+        None
+    };
     let cwd = here::cwd()?;
     let mut session = Session::open().await?;
     let repository = session.register(&cwd).await?;
@@ -77,6 +113,7 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         config,
         hook,
         worktree,
+        left_behind,
     };
     if output.is_json() {
         terminal::print_json(&shown(&done))?;
@@ -149,7 +186,7 @@ fn step(worktree: &Worktree) -> Option<String> {
     }
 }
 
-fn shown(done: &Done) -> Shown {
+fn shown(done: &Done) -> Shown<'_> {
     Shown {
         repository: (&done.repository).into(),
         config_written: done.config == config_file::Outcome::Written,
@@ -158,6 +195,7 @@ fn shown(done: &Done) -> Shown {
             Step::NotWanted | Step::Elsewhere(_) | Step::Failed(_) => None,
         },
         worktree: done.worktree.as_ref().map(json::Worktree::from),
+        left_behind: done.left_behind.as_ref(),
     }
 }
 

@@ -276,6 +276,7 @@ fn the_json_of_status_keeps_its_shape() {
     assert_eq!(status["daemon"]["local_lakebase"]["postgres_version"], "15.14");
     assert_eq!(status["repositories"][0]["watch_mode"], "events");
     assert_eq!(status["repositories"][0]["project_id"], serde_json::Value::Null);
+    assert_eq!(status["daemon"]["ledger_problem"], serde_json::Value::Null);
     assert_eq!(status["worktree"]["branch"]["branch_id"], "jane-main");
 }
 

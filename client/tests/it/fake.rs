@@ -398,6 +398,7 @@ impl control_server::Control for Service {
             }),
             problems,
             local_state: local_state.into(),
+            ledger_problem: None,
         }))
     }
 
@@ -461,5 +462,7 @@ impl control_server::Control for Service {
         collect_garbage(CollectGarbageRequest) -> v1::CollectGarbageResponse;
         list_events(ListEventsRequest) -> v1::ListEventsResponse;
         watch_events(WatchEventsRequest) -> BoxStream<v1::Event>;
+        recover_ledger(RecoverLedgerRequest) -> v1::RecoverLedgerResponse;
+        reset_ledger(ResetLedgerRequest) -> v1::ResetLedgerResponse;
     }
 }

@@ -15,6 +15,7 @@ pub mod naming;
 pub mod permit;
 pub mod plan;
 pub mod queue;
+pub mod recovery;
 pub mod state;
 pub mod why;
 

@@ -65,6 +65,8 @@ pub enum Why {
     AskedInVain(Refusal),
     /// Somebody asked to keep it for good.
     Kept,
+    /// The ledger was lost or replaced by an older copy, and its records are not confirmed.
+    Unconfirmed,
 }
 
 impl Why {
@@ -89,6 +91,7 @@ impl Why {
                 Some(format!("take the expiration off `{id}`, or set LAKEBASE_SOURCE_BRANCH to a branch without one"))
             }
             Self::HeadUnknown(_) => Some("run `git status` in the worktree and mend what it says".into()),
+            Self::Unconfirmed => Some("run `lakebase init --recover`".into()),
             Self::InUse
             | Self::NewSlot
             | Self::NameExists
@@ -150,6 +153,7 @@ impl fmt::Display for Why {
             Self::Asked => f.write_str("somebody asked for it"),
             Self::AskedInVain(refusal) => write!(f, "somebody asked to delete it, but {refusal}"),
             Self::Kept => f.write_str("somebody asked to keep it for good"),
+            Self::Unconfirmed => f.write_str("the ledger was lost or replaced by an older copy"),
         }
     }
 }

@@ -60,6 +60,11 @@ impl Listing {
     pub(super) fn has(&self, name: &GitRef) -> bool {
         self.refs.contains(name)
     }
+
+    /// The local git branches.
+    pub(super) fn refs(&self) -> impl Iterator<Item = &GitRef> {
+        self.refs.iter()
+    }
 }
 
 /// Parts end with a NUL, entries with an empty part; the first entry is the main worktree.

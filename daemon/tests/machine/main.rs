@@ -3,6 +3,7 @@
 
 mod disk;
 mod git;
+mod ledger;
 mod process;
 #[path = "../story/world.rs"]
 mod world;

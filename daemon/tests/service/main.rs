@@ -11,6 +11,7 @@ mod env_files;
 mod fail_points;
 mod hostile;
 mod ignored;
+mod ledger;
 mod limits;
 mod proxy;
 mod rig;

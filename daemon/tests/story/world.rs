@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take on a machine that is busy with other tests.
@@ -134,6 +134,24 @@ impl World {
             command.env("LAKEBASE_PG_BINDIR", dir);
         }
         command
+    }
+
+    /// Runs the command line in a directory of this world.
+    pub(crate) fn lakebase(&self, dir: &Path, args: &[&str]) -> Output {
+        let program = Path::new(env!("CARGO_BIN_EXE_lakebased")).with_file_name("lakebase");
+        assert!(
+            program.is_file(),
+            "build the workspace first: there is no {}",
+            program.display()
+        );
+        let daemon = self.command();
+        let mut command = Command::new(program);
+        clean(&mut command)
+            .args(args)
+            .current_dir(dir)
+            .envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null());
+        command.output().expect("it runs")
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -1,0 +1,3 @@
+//! Answers of the control contract, by subject.
+
+mod recovery;
