@@ -225,7 +225,7 @@ fn tell(done: &Done) -> anyhow::Result<()> {
     let written = match done.config {
         config_file::Outcome::Written => "written",
         config_file::Outcome::Kept => "there already",
-        config_file::Outcome::InForce => "missing; the confirmed values stay in force",
+        config_file::Outcome::InForce => "no file; the configuration in force stays",
     };
     let mut rows = vec![
         fact("project", plain(&repository.project_id)),
