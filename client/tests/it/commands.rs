@@ -423,7 +423,10 @@ fn change(key: &str, confirmed: Option<&str>, proposed: Option<&str>) -> v1::Con
 fn sec_56_trust_shows_what_it_confirms_and_init_does_the_same() {
     let scene = Scene::new();
     let fake = scene.ready();
-    write(&scene.repository.join("lakebase.config"), "LAKEBASE_PROJECT_ID=shop\n");
+    write(
+        &scene.root().join("lakebase.config"),
+        "LAKEBASE_PROJECT_ID=shop\n",
+    );
     fake.world().proposed = vec![
         change("LAKEBASE_PROJECT_ID", Some("shop"), Some("other\u{1b}[2K")),
         change("LAKEBASE_PROFILE", None, Some("prod")),
