@@ -17,5 +17,6 @@ pub(crate) mod reconcile;
 pub(crate) mod recover;
 pub(crate) mod run;
 pub(crate) mod status;
+pub(crate) mod trust;
 pub(crate) mod up;
 pub(crate) mod why;

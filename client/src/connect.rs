@@ -9,7 +9,8 @@ use lakebase_proto::v1::{
     KeepBranchRequest, ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest,
     ListWorktreesResponse, LocalState, ReconcileRequest, RecoverLedgerRequest, RecoverLedgerResponse,
     RegisterRepositoryRequest, Repository, ResetBranchRequest, ResetLedgerRequest, ResetLedgerResponse,
-    ShutdownRequest, UnregisterRepositoryRequest, WatchEventsRequest, Worktree,
+    ShutdownRequest, TrustConfigurationRequest, TrustConfigurationResponse, UnregisterRepositoryRequest,
+    WatchEventsRequest, Worktree,
 };
 use lakebase_proto::{Client, ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
 use std::cmp::Ordering;
@@ -89,6 +90,20 @@ impl Session {
             Some(problem) => failure.cause(&problem.message).hint(&problem.fix),
             None => failure,
         })
+    }
+
+    /// Lists what the configuration file of a repository changes, or confirms such a list.
+    pub(crate) async fn trust(
+        &mut self,
+        path: &Path,
+        proposal: &str,
+    ) -> Result<TrustConfigurationResponse, Failure> {
+        let path = bytes(Some(path));
+        let proposal = proposal.to_owned();
+        let call = self
+            .client
+            .trust_configuration(TrustConfigurationRequest { path, proposal });
+        within(PROMPT, "cannot confirm the configuration", call).await
     }
 
     /// The worktrees of the repository that holds the path, or of all.

@@ -61,6 +61,15 @@ pub(crate) struct Repository {
     service: Option<String>,
     watch_mode: &'static str,
     problems: Vec<Problem>,
+    proposed_changes: Vec<Change>,
+}
+
+/// A change in `lakebase.config`; null for a key that is not set.
+#[derive(Debug, Serialize)]
+pub(crate) struct Change {
+    key: String,
+    confirmed: Option<String>,
+    proposed: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -202,6 +211,17 @@ impl From<&v1::Repository> for Repository {
             service: filled(&repository.service),
             watch_mode: words::watch_mode(repository.watch_mode()),
             problems: problems(&repository.problems),
+            proposed_changes: repository.proposed_changes.iter().map(Change::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::ConfigurationChange> for Change {
+    fn from(change: &v1::ConfigurationChange) -> Self {
+        Self {
+            key: change.key.clone(),
+            confirmed: change.confirmed.clone(),
+            proposed: change.proposed.clone(),
         }
     }
 }

@@ -571,7 +571,7 @@ mod tests {
             common_dir: "/r".into(),
             device: 1,
             inode: 1,
-            last_config: None,
+            confirmed_config: None,
             born: None,
             main_worktree: None,
             registered_at: clock::now(),

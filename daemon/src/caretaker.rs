@@ -76,7 +76,7 @@ async fn is_gone(row: &RepositoryRow, desk: &Desk) -> bool {
 /// Gives back what was held in one repository, where nothing forks from it any more.
 async fn give_back(reconciler: &Reconciler, row: &RepositoryRow) -> anyhow::Result<()> {
     let Some(settings) = row
-        .last_config
+        .confirmed_config
         .as_deref()
         .and_then(repository_config::parse_again)
     else {

@@ -181,7 +181,7 @@ pub(crate) fn row_of(located: &Located) -> RepositoryRow {
         common_dir: located.common_dir.clone(),
         device: located.device,
         inode: located.inode,
-        last_config: None,
+        confirmed_config: None,
         born: located.born,
         main_worktree: located.main_worktree.clone(),
         registered_at: clock::now(),

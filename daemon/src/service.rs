@@ -311,6 +311,16 @@ impl Control for Service {
         Ok(Response::new(self.register(path).await?))
     }
 
+    async fn trust_configuration(
+        &self,
+        request: Request<v1::TrustConfigurationRequest>,
+    ) -> Result<Response<v1::TrustConfigurationResponse>, Status> {
+        let request = request.into_inner();
+        let path = self.lookup.resolve(&request.path).await?;
+        let answer = Service::trust_configuration(self, &path, &request.proposal).await?;
+        Ok(Response::new(answer))
+    }
+
     async fn unregister_repository(
         &self,
         request: Request<v1::UnregisterRepositoryRequest>,

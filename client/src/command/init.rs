@@ -3,6 +3,7 @@
 
 use crate::command::hook::{self, Hook};
 use crate::command::recover::{self, LeftBehind};
+use crate::command::trust;
 use crate::config_file;
 use crate::connect::Session;
 use crate::failure::{Exit, Failure};
@@ -12,7 +13,7 @@ use crate::json;
 use crate::terminal::{self, Cell, Output};
 use crate::text::plain;
 use crate::words;
-use lakebase_proto::v1::{Repository, Worktree, WorktreeState};
+use lakebase_proto::v1::{ConfigurationChange, Repository, Worktree, WorktreeState};
 use owo_colors::Style;
 use serde::Serialize;
 use std::path::{Component, Path, PathBuf};
@@ -56,6 +57,7 @@ struct Lost {
 struct Done {
     repository: Repository,
     config: config_file::Outcome,
+    changes: Vec<ConfigurationChange>,
     hook: Step,
     worktree: Option<Worktree>,
     left_behind: Option<LeftBehind>,
@@ -74,6 +76,7 @@ enum Step {
 struct Shown<'a> {
     repository: json::Repository,
     config_written: bool,
+    changes: Vec<json::Change>,
     hook: Option<Hook>,
     worktree: Option<json::Worktree>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,7 +100,8 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     let cwd = here::cwd()?;
     let mut session = Session::open().await?;
     let repository = session.register(&cwd).await?;
-    let config = config_file::ensure(&repository, args.project.as_deref())?;
+    let config = configuration(&mut session, &cwd, &repository, args.project.as_deref()).await?;
+    let changes = trust::confirm(&mut session, &cwd).await?;
     let hook = if args.no_hook {
         Step::NotWanted
     } else {
@@ -111,6 +115,7 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
             .find(|it| it.id == repository.id)
             .unwrap_or(repository),
         config,
+        changes,
         hook,
         worktree,
         left_behind,
@@ -121,6 +126,21 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         tell(&done)?;
     }
     verdict(&done)
+}
+
+/// Writes the configuration file, unless the repository has a configuration: in the file, in the commit of a bare repository, or one
+/// that the user confirmed while the file was there.
+async fn configuration(
+    session: &mut Session,
+    cwd: &Path,
+    repository: &Repository,
+    project: Option<&str>,
+) -> anyhow::Result<config_file::Outcome> {
+    let is_missing = Path::new(&repository.config_path).symlink_metadata().is_err();
+    if project.is_none() && is_missing && session.trust(cwd, "").await.is_ok() {
+        return Ok(config_file::Outcome::InForce);
+    }
+    config_file::ensure(repository, project)
 }
 
 /// Installs the hook in the repository's own directory. Anywhere else it would be in the way of other repositories, or of a
@@ -190,6 +210,7 @@ fn shown(done: &Done) -> Shown<'_> {
     Shown {
         repository: (&done.repository).into(),
         config_written: done.config == config_file::Outcome::Written,
+        changes: done.changes.iter().map(json::Change::from).collect(),
         hook: match &done.hook {
             Step::Settled(place, outcome) => Some(hook::shown(place, *outcome)),
             Step::NotWanted | Step::Elsewhere(_) | Step::Failed(_) => None,
@@ -204,6 +225,7 @@ fn tell(done: &Done) -> anyhow::Result<()> {
     let written = match done.config {
         config_file::Outcome::Written => "written",
         config_file::Outcome::Kept => "there already",
+        config_file::Outcome::InForce => "no file; the configuration in force stays",
     };
     let mut rows = vec![
         fact("project", plain(&repository.project_id)),

@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod config_file;
+pub mod confirmed;
 pub mod env_file;
 pub mod git_file;
 pub mod ids;

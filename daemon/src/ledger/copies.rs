@@ -58,7 +58,7 @@ pub(super) async fn registrations(copy: &Path) -> Vec<Registration> {
         return found;
     };
     let mut rows = sqlx::query_as::<_, RawRepository>(
-        "SELECT id, common_dir, device, inode, last_config, born, main_worktree, retired, registered_at, 1 AS unconfirmed, machine
+        "SELECT id, common_dir, device, inode, confirmed_config, born, main_worktree, retired, registered_at, 1 AS unconfirmed, machine
          FROM repositories WHERE retired = 0",
     )
     .fetch(&mut connection);

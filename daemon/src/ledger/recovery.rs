@@ -187,10 +187,10 @@ fn confirm(id: &RepositoryId) -> sqlx::query::Query<'_, Sqlite, sqlx::sqlite::Sq
 async fn restore(tx: &mut Transaction<'_, Sqlite>, registration: &Registration) -> Result<(), LedgerError> {
     let row = registration.row();
     sqlx::query(
-        "INSERT INTO repositories (id, common_dir, device, inode, registered_at, machine, born, main_worktree, last_config)
+        "INSERT INTO repositories (id, common_dir, device, inode, registered_at, machine, born, main_worktree, confirmed_config)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET common_dir = excluded.common_dir, device = excluded.device, inode = excluded.inode,
-         born = excluded.born, main_worktree = excluded.main_worktree, last_config = excluded.last_config, retired = 0",
+         born = excluded.born, main_worktree = excluded.main_worktree, confirmed_config = excluded.confirmed_config, retired = 0",
     )
     .bind(row.id.as_str())
     .bind(row.common_dir.as_os_str().as_bytes())
@@ -200,7 +200,7 @@ async fn restore(tx: &mut Transaction<'_, Sqlite>, registration: &Registration) 
     .bind(&registration.machine)
     .bind(row.born)
     .bind(row.main_worktree.as_ref().map(|path| path.as_os_str().as_bytes()))
-    .bind(&row.last_config)
+    .bind(&row.confirmed_config)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -124,7 +124,7 @@ impl Registration {
             inode: row.inode,
             born: row.born,
             registered_at: row.registered_at.timestamp_millis(),
-            config: row.last_config.clone(),
+            config: row.confirmed_config.clone(),
         }
     }
 
@@ -138,7 +138,7 @@ impl Registration {
             inode: self.inode,
             born: self.born,
             registered_at: DateTime::from_timestamp_millis(self.registered_at).unwrap_or_default(),
-            last_config: self.config.clone(),
+            confirmed_config: self.config.clone(),
             is_retired: false,
             is_unconfirmed: true,
         }
@@ -179,7 +179,7 @@ mod tests {
             inode: 7,
             born: Some(-1),
             registered_at: DateTime::from_timestamp_millis(12).expect("in range"),
-            last_config: Some("LAKEBASE_PROJECT_ID=\"shop\"\n".into()),
+            confirmed_config: Some("LAKEBASE_PROJECT_ID=\"shop\"\n".into()),
             is_retired: false,
             is_unconfirmed: true,
         };

@@ -19,7 +19,8 @@ pub(crate) struct RepositoryRow {
     pub(crate) common_dir: PathBuf,
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    pub(crate) last_config: Option<String>,
+    /// Text of the configuration that the user confirmed. What is in force beside it is in there too.
+    pub(crate) confirmed_config: Option<String>,
     /// When the directory was made, where the file system tells.
     pub(crate) born: Option<i64>,
     pub(crate) main_worktree: Option<PathBuf>,
@@ -36,7 +37,7 @@ pub(super) struct RawRepository {
     common_dir: Vec<u8>,
     device: i64,
     inode: i64,
-    last_config: Option<String>,
+    confirmed_config: Option<String>,
     born: Option<i64>,
     main_worktree: Option<Vec<u8>>,
     retired: bool,
@@ -49,7 +50,7 @@ impl Ledger {
     /// Returns every repository that is watched.
     pub(crate) async fn repositories(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
         let rows: Vec<RawRepository> = sqlx::query_as(
-            "SELECT id, common_dir, device, inode, last_config, born, main_worktree, retired, registered_at, unconfirmed, machine
+            "SELECT id, common_dir, device, inode, confirmed_config, born, main_worktree, retired, registered_at, unconfirmed, machine
              FROM repositories
              WHERE retired = 0 AND machine = ? ORDER BY registered_at, id",
         )
@@ -62,7 +63,7 @@ impl Ledger {
     /// Returns every repository in which leases are held open, watched or not.
     pub(crate) async fn holding(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
         let rows: Vec<RawRepository> = sqlx::query_as(
-            "SELECT id, common_dir, device, inode, last_config, born, main_worktree, retired, registered_at, unconfirmed, machine
+            "SELECT id, common_dir, device, inode, confirmed_config, born, main_worktree, retired, registered_at, unconfirmed, machine
              FROM repositories
              WHERE machine = ? AND EXISTS (SELECT 1 FROM branches WHERE repository_id = id AND lease_held = 1)
              ORDER BY registered_at, id",
@@ -126,13 +127,28 @@ impl Ledger {
         Ok(RepositoryId::new(id))
     }
 
-    /// Keeps the text of a configuration that was found valid.
-    pub(crate) async fn save_config(&self, id: &RepositoryId, text: &str) -> Result<(), LedgerError> {
-        let query = sqlx::query("UPDATE repositories SET last_config = ? WHERE id = ?")
-            .bind(text)
-            .bind(id.as_str());
-        query.execute(&self.pool).await?;
-        self.note_registrations().await
+    /// Returns the text of the configuration in force.
+    pub(crate) async fn confirmed_config(&self, id: &RepositoryId) -> Result<Option<String>, LedgerError> {
+        let query = sqlx::query_scalar("SELECT confirmed_config FROM repositories WHERE id = ?");
+        let found: Option<Option<String>> = query.bind(id.as_str()).fetch_optional(&self.pool).await?;
+        Ok(found.flatten())
+    }
+
+    /// Replaces the text of the configuration in force, unless it is not `before` any more: the user may have confirmed another
+    /// one. Returns whether it was replaced.
+    pub(crate) async fn replace_config(
+        &self,
+        id: &RepositoryId,
+        before: Option<&str>,
+        text: &str,
+    ) -> Result<bool, LedgerError> {
+        let query = sqlx::query(
+            "UPDATE repositories SET confirmed_config = ? WHERE id = ? AND confirmed_config IS ?",
+        );
+        let query = query.bind(text).bind(id.as_str()).bind(before);
+        let is_replaced = query.execute(&self.pool).await?.rows_affected() > 0;
+        self.note_registrations().await?;
+        Ok(is_replaced)
     }
 
     /// Stops watching a repository. What is left of its branches runs out by itself.
@@ -162,7 +178,7 @@ impl Ledger {
             .fetch_one(&self.pool)
             .await?;
         let rows: Vec<RawRepository> = sqlx::query_as(
-            "SELECT id, common_dir, device, inode, last_config, born, main_worktree, retired, registered_at, unconfirmed, machine
+            "SELECT id, common_dir, device, inode, confirmed_config, born, main_worktree, retired, registered_at, unconfirmed, machine
              FROM repositories WHERE retired = 0 ORDER BY registered_at, id",
         )
         .fetch_all(&self.pool)
@@ -205,7 +221,7 @@ impl From<RawRepository> for RepositoryRow {
             common_dir: PathBuf::from(OsString::from_vec(raw.common_dir)),
             device: raw.device.cast_unsigned(),
             inode: raw.inode.cast_unsigned(),
-            last_config: raw.last_config,
+            confirmed_config: raw.confirmed_config,
             born: raw.born,
             main_worktree: raw
                 .main_worktree

@@ -13,7 +13,7 @@ fn row(id: &str, path: &str, inode: u64) -> RepositoryRow {
         common_dir: path.into(),
         device: u64::MAX,
         inode,
-        last_config: None,
+        confirmed_config: None,
         born: None,
         main_worktree: None,
         registered_at: at(0),
@@ -295,7 +295,7 @@ async fn lg_03_whatever_part_is_lost_the_registrations_come_back_unconfirmed() -
         let ledger = on_disk(&dir, "m1").await?;
         let rows = ledger.repositories().await?;
         let text = "LAKEBASE_PROJECT_ID=\"shop\"\n";
-        ledger.save_config(&rows[0].id, text).await?;
+        assert!(ledger.replace_config(&rows[0].id, None, text).await?);
         let before = ledger.repositories().await?;
         lose(&dir, ledger, lost).await;
         for _ in 0..2 {

@@ -112,15 +112,18 @@ impl Reconciler {
 
     /// The settings that were in force, else those of the file: none were ever known of a repository that is new here.
     async fn settings_known(&self, row: &RepositoryRow, desk: &Desk) -> Result<Option<Settings>, Problem> {
-        if let Some(text) = &row.last_config {
+        if let Some(text) = &row.confirmed_config {
             return Ok(repository_config::parse_again(text));
         }
-        let dir = row.main_worktree.as_ref().unwrap_or(&row.common_dir);
-        let path = dir.join("lakebase.config");
+        let (worktree, common_dir) = (row.main_worktree.clone(), row.common_dir.clone());
         let budget = Budget::Repository(row.id.clone());
-        let reading = desk.run(budget, move || repository_config::read(&path)).await;
+        let reading = desk
+            .run(budget, move || {
+                repository_config::of(worktree.as_deref(), &common_dir)
+            })
+            .await;
         match reading.map_err(|hangs| hanging(row, hangs))? {
-            Reading::Valid(settings, _) => Ok(Some(*settings)),
+            Reading::Valid(settings) => Ok(Some(*settings)),
             Reading::Missing | Reading::Broken(_) => Ok(None),
         }
     }

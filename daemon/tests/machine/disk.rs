@@ -408,7 +408,7 @@ async fn fs_12_a_read_only_env_file_or_directory_is_told_and_nothing_is_left_beh
     fs::create_dir(&sub).expect("made");
     fs::write(world.main().join(".gitignore"), ".env*\nsub/\n").expect("written");
     world.configure("LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_ENV_FILE=\"sub/.env\"\n");
-    world.reconcile().await;
+    world.trust().await;
     let env = sub.join(".env");
     until("it is there", async || env.is_file()).await;
     for path in [&env, &sub] {

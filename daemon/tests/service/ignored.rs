@@ -241,7 +241,7 @@ async fn sec_30_rules_on_the_way_to_a_file_in_a_directory_count() {
     rig.world
         .configure("LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_ENV_FILE=\"sub/.env\"\n");
     let file = main.join("sub/.env");
-    rig.world.reconcile().await;
+    rig.world.trust().await;
     fs::remove_file(main.join(".env")).expect("it is empty");
     let changes: [Change; 5] = [
         ("a rule of the root", |_| {}, true),

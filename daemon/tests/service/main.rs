@@ -13,6 +13,7 @@ mod hostile;
 mod ignored;
 mod ledger;
 mod limits;
+mod proposals;
 mod proxy;
 mod rig;
 mod sign_in;

@@ -82,6 +82,19 @@ impl World {
         fs::write(self.main().join("lakebase.config"), text).expect("written");
     }
 
+    /// Confirms the configuration file as it is, as the user would.
+    pub(crate) async fn trust(&self) {
+        let mut request = v1::TrustConfigurationRequest {
+            path: bytes(&self.main()),
+            proposal: String::new(),
+        };
+        let mut client = self.client().await;
+        let review = client.trust_configuration(request.clone()).await;
+        request.proposal = review.expect("valid").into_inner().proposal;
+        client.trust_configuration(request).await.expect("confirmed");
+        self.reconcile().await;
+    }
+
     pub(crate) fn git(&self, args: &[&str]) {
         self.git_in(&self.main(), args);
     }

@@ -151,6 +151,7 @@ impl control_server::Control for Service {
         list_events(ListEventsRequest) -> v1::ListEventsResponse;
         watch_events(WatchEventsRequest) -> Self::WatchEventsStream;
         recover_ledger(RecoverLedgerRequest) -> v1::RecoverLedgerResponse;
+        trust_configuration(TrustConfigurationRequest) -> v1::TrustConfigurationResponse;
         reset_ledger(ResetLedgerRequest) -> v1::ResetLedgerResponse;
         reconcile(ReconcileRequest) -> v1::ReconcileResponse;
         get_daemon_info(GetDaemonInfoRequest) -> v1::DaemonInfo;
