@@ -90,6 +90,8 @@ struct Keep {
     path: Option<PathBuf>,
     is_unconfirmed: AtomicBool,
     has_lost_writes: AtomicBool,
+    /// One writer of the files beside the ledger at a time: what is read last is written last.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(FromRow)]
@@ -249,10 +251,16 @@ impl Ledger {
         let Some(mark) = self.keep.mark.clone() else {
             return Ok(());
         };
+        let turn = self.keep.turn.clone().lock_owned().await;
         let generation: i64 = sqlx::query_scalar("SELECT generation FROM ledger")
             .fetch_one(&self.pool)
             .await?;
-        let written = blocking(move || mark.write(generation)).await;
+        // The turn ends with the write, also when the caller is gone by then.
+        let write = move || {
+            let _turn = turn;
+            mark.write(generation)
+        };
+        let written = blocking(write).await;
         if let Err(error) = written {
             // An old mark hides that an old ledger came back; it does no other harm.
             tracing::warn!(%error, "cannot mark the ledger's generation");

@@ -163,8 +163,13 @@ impl Ledger {
     /// Writes the registrations, and the generation, beside the ledger. Neither is ever ahead: the change is on the disk before.
     pub(super) async fn note_registrations(&self) -> Result<(), LedgerError> {
         if let Some(file) = self.keep.registrations.clone() {
+            let turn = self.keep.turn.clone().lock_owned().await;
             let kept = self.registrations().await?;
-            if let Err(error) = blocking(move || file.write(&kept)).await {
+            let write = move || {
+                let _turn = turn;
+                file.write(&kept)
+            };
+            if let Err(error) = blocking(write).await {
                 // The ledger itself is right; only its loss could not be mended so well.
                 tracing::warn!(%error, "cannot write the registrations beside the ledger");
             }

@@ -2,6 +2,7 @@
 
 use super::*;
 use daemon_core::ids::{GitRef, WorktreeId};
+use std::time::Duration;
 
 fn at(seconds: i64) -> Timestamp {
     DateTime::from_timestamp(seconds, 0).expect("in range")
@@ -570,5 +571,34 @@ async fn old_events_are_dropped() -> Result<(), LedgerError> {
         .fetch_all(&ledger.pool)
         .await?;
     assert_eq!(left, ["old", "new"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lg_03_registrations_at_the_same_time_are_written_one_after_the_other() -> Result<(), LedgerError> {
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let ledger = on_disk(&dir, "m1").await?;
+    let file = super::registrations::RegistrationsFile::beside(&file(&dir));
+    let kept = || match file.read() {
+        super::registrations::Reading::Kept(kept) => kept.repositories.len(),
+        other => panic!("{other:?}"),
+    };
+    let turn = ledger.keep.turn.clone().lock_owned().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let (ledger, row) = (ledger.clone(), row(&format!("r{n}"), &format!("/x{n}"), n));
+        tasks.spawn(async move { ledger.register(&row, at(0)).await });
+    }
+    let first = tokio::time::timeout(Duration::from_millis(300), tasks.join_next());
+    assert!(
+        first.await.is_err(),
+        "a writer does not wait for the one before it"
+    );
+    assert_eq!(kept(), 0);
+    drop(turn);
+    while let Some(registered) = tasks.join_next().await {
+        registered.expect("no panic")?;
+    }
+    assert_eq!(kept(), 16);
     Ok(())
 }
