@@ -2,7 +2,7 @@
 
 use crate::command::{
     branch, completions, dev, doctor, down, env, events, forget, gc, hook, init, ls, psql, reconcile, run,
-    status, up, why,
+    status, trust, up, why,
 };
 use crate::{failure, terminal};
 use clap::{Parser, Subcommand};
@@ -70,6 +70,8 @@ enum Command {
     Events(events::Args),
     /// Look again now, instead of at the next event
     Reconcile(reconcile::Args),
+    /// Confirm the changes in `lakebase.config` that wait for it, for all worktrees of this repository
+    Trust(trust::Args),
     /// Stop giving this repository's worktrees branches
     Forget(forget::Args),
     /// Install or remove git's post-checkout hook
@@ -124,6 +126,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Why => runtime.block_on(why::run(output)),
         Command::Events(args) => runtime.block_on(events::run(&args, output)),
         Command::Forget(args) => runtime.block_on(forget::run(&args, output)),
+        Command::Trust(args) => runtime.block_on(trust::run(&args, output)),
         Command::Reconcile(args) => runtime.block_on(reconcile::run(&args, output)),
         Command::Hook(command) => runtime.block_on(hook::run(&command, output)),
         Command::Completions(_) | Command::Dev(_) => Ok(()),

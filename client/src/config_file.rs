@@ -19,6 +19,8 @@ const SHORTEST_ID: usize = 3;
 pub(crate) enum Outcome {
     Written,
     Kept,
+    /// There is no file, and the confirmed configuration is in force.
+    InForce,
 }
 
 /// Says whether the service would take this as the id of a project.

@@ -7,8 +7,10 @@ use lakebase_proto::v1::{
     Check, CollectGarbageRequest, CollectGarbageResponse, Credential, DaemonInfo, DeleteBranchRequest,
     DiagnoseRequest, Event, ExplainRequest, ExplainResponse, GetCredentialRequest, GetDaemonInfoRequest,
     KeepBranchRequest, ListEventsRequest, ListRepositoriesRequest, ListWorktreesRequest,
-    ListWorktreesResponse, LocalState, ReconcileRequest, RegisterRepositoryRequest, Repository,
-    ResetBranchRequest, ShutdownRequest, UnregisterRepositoryRequest, WatchEventsRequest, Worktree,
+    ListWorktreesResponse, LocalState, ReconcileRequest, RecoverLedgerRequest, RecoverLedgerResponse,
+    RegisterRepositoryRequest, Repository, ResetBranchRequest, ResetLedgerRequest, ResetLedgerResponse,
+    ShutdownRequest, TrustConfigurationRequest, TrustConfigurationResponse, UnregisterRepositoryRequest,
+    WatchEventsRequest, Worktree,
 };
 use lakebase_proto::{Client, ConnectError, PROTOCOL, SocketEnv, connect, socket_path};
 use std::cmp::Ordering;
@@ -65,8 +67,21 @@ impl Session {
         Ok(())
     }
 
-    /// Fails when Local Lakebase serves nothing until the user has acted.
-    pub(crate) fn check_local(&self) -> Result<(), Failure> {
+    /// Fails while the daemon waits for the user: its ledger was lost, or Local Lakebase is refused.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.check_ledger()?;
+        self.check_local()
+    }
+
+    fn check_ledger(&self) -> Result<(), Failure> {
+        let Some(problem) = &self.info.ledger_problem else {
+            return Ok(());
+        };
+        let failure = Failure::new(Exit::Failed, "the ledger is not confirmed");
+        Err(failure.cause(&problem.message).hint(&problem.fix))
+    }
+
+    fn check_local(&self) -> Result<(), Failure> {
         if self.info.local_state() != LocalState::Refused {
             return Ok(());
         }
@@ -75,6 +90,20 @@ impl Session {
             Some(problem) => failure.cause(&problem.message).hint(&problem.fix),
             None => failure,
         })
+    }
+
+    /// Lists what the configuration file of a repository changes, or confirms such a list.
+    pub(crate) async fn trust(
+        &mut self,
+        path: &Path,
+        proposal: &str,
+    ) -> Result<TrustConfigurationResponse, Failure> {
+        let path = bytes(Some(path));
+        let proposal = proposal.to_owned();
+        let call = self
+            .client
+            .trust_configuration(TrustConfigurationRequest { path, proposal });
+        within(PROMPT, "cannot confirm the configuration", call).await
     }
 
     /// The worktrees of the repository that holds the path, or of all.
@@ -150,6 +179,23 @@ impl Session {
         let path = bytes(path);
         let call = self.client.collect_garbage(CollectGarbageRequest { path, apply });
         within(PATIENT, "cannot collect branches without a worktree", call).await
+    }
+
+    /// What a lost ledger can be rebuilt from; rebuilds it when told to.
+    pub(crate) async fn recover_ledger(
+        &mut self,
+        path: &Path,
+        apply: bool,
+    ) -> Result<RecoverLedgerResponse, Failure> {
+        let path = bytes(Some(path));
+        let call = self.client.recover_ledger(RecoverLedgerRequest { path, apply });
+        within(PATIENT, "cannot recover the ledger", call).await
+    }
+
+    /// What a lost ledger leaves behind when it starts over; starts over when told to.
+    pub(crate) async fn reset_ledger(&mut self, apply: bool) -> Result<ResetLedgerResponse, Failure> {
+        let call = self.client.reset_ledger(ResetLedgerRequest { apply });
+        within(PATIENT, "cannot start over", call).await
     }
 
     pub(crate) async fn explain(&mut self, path: &Path) -> Result<ExplainResponse, Failure> {

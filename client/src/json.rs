@@ -61,6 +61,15 @@ pub(crate) struct Repository {
     service: Option<String>,
     watch_mode: &'static str,
     problems: Vec<Problem>,
+    proposed_changes: Vec<Change>,
+}
+
+/// A change in `lakebase.config`; null for a key that is not set.
+#[derive(Debug, Serialize)]
+pub(crate) struct Change {
+    key: String,
+    confirmed: Option<String>,
+    proposed: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -104,6 +113,7 @@ pub(crate) struct Daemon {
     /// `starting`, `serving` or `refused`.
     local_state: Option<&'static str>,
     problems: Vec<Problem>,
+    ledger_problem: Option<Problem>,
 }
 
 fn filled(text: &str) -> Option<String> {
@@ -202,6 +212,17 @@ impl From<&v1::Repository> for Repository {
             service: filled(&repository.service),
             watch_mode: words::watch_mode(repository.watch_mode()),
             problems: problems(&repository.problems),
+            proposed_changes: repository.proposed_changes.iter().map(Change::from).collect(),
+        }
+    }
+}
+
+impl From<&v1::ConfigurationChange> for Change {
+    fn from(change: &v1::ConfigurationChange) -> Self {
+        Self {
+            key: change.key.clone(),
+            confirmed: change.confirmed.clone(),
+            proposed: change.proposed.clone(),
         }
     }
 }
@@ -244,6 +265,7 @@ impl From<&v1::DaemonInfo> for Daemon {
             local_lakebase: info.local.as_ref().map(Local::from),
             local_state: words::local_state(info.local_state()),
             problems: problems(&info.problems),
+            ledger_problem: info.ledger_problem.as_ref().map(Problem::from),
         }
     }
 }

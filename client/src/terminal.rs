@@ -5,7 +5,7 @@ use crate::text::is_risky;
 use owo_colors::{OwoColorize, Style};
 use serde::Serialize;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 /// How the answer is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +92,16 @@ pub(crate) fn complain(line: &str) {
 
 pub(crate) fn hint(line: &str) {
     writeln!(anstream::stderr(), "{} {line}", "hint:".cyan().bold()).ok();
+}
+
+/// Asks a question whose answer is no unless the user types yes. Without a terminal there is nothing to ask.
+pub(crate) fn confirm(question: &str) -> bool {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return false;
+    }
+    write!(anstream::stderr(), "{question} [y/N] ").ok();
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// A piece of a table.

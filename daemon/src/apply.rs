@@ -571,10 +571,12 @@ mod tests {
             common_dir: "/r".into(),
             device: 1,
             inode: 1,
-            last_config: None,
+            confirmed_config: None,
             born: None,
             main_worktree: None,
+            registered_at: clock::now(),
             is_retired: false,
+            is_unconfirmed: false,
         };
         ledger.register(&row, clock::now()).await?;
         let place = Place {

@@ -4,6 +4,7 @@
 use chrono::TimeDelta;
 use daemon_core::Timestamp;
 use daemon_core::config_file::Settings;
+use daemon_core::confirmed::Change;
 use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot, WorktreeId};
 use daemon_core::plan::Standing;
 use daemon_core::state::Head;
@@ -42,6 +43,8 @@ pub(crate) struct RepositoryView {
     pub(crate) hooks_dir: PathBuf,
     pub(crate) config_path: PathBuf,
     pub(crate) settings: Option<Arc<Settings>>,
+    /// Changes in the file that the user has not confirmed.
+    pub(crate) proposed: Vec<Change>,
     /// `local`, or the origin of a workspace; empty until one was reached.
     pub(crate) service: String,
     pub(crate) watch_mode: WatchMode,
@@ -295,6 +298,7 @@ impl RepositoryView {
             hooks_dir: located.hooks_dir.clone(),
             config_path: located.config_path(),
             settings: None,
+            proposed: vec![],
             service: String::new(),
             watch_mode: WatchMode::default(),
             is_local: false,

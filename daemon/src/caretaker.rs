@@ -47,8 +47,14 @@ pub(crate) async fn run(reconciler: Arc<Reconciler>, desk: Desk) {
 
 /// Goes through what is held where nobody looks. One that cannot be helped does not keep the others from it.
 async fn look(reconciler: &Reconciler, desk: &Desk) -> anyhow::Result<()> {
+    if reconciler.ledger.is_unconfirmed() {
+        return Ok(());
+    }
     let mut looked = Ok(());
     for row in reconciler.ledger.holding().await? {
+        if row.is_unconfirmed {
+            continue;
+        }
         if row.is_retired || is_gone(&row, desk).await {
             let given_back = give_back(reconciler, &row).await;
             looked = looked.and(given_back.with_context(|| row.common_dir.display().to_string()));
@@ -70,7 +76,7 @@ async fn is_gone(row: &RepositoryRow, desk: &Desk) -> bool {
 /// Gives back what was held in one repository, where nothing forks from it any more.
 async fn give_back(reconciler: &Reconciler, row: &RepositoryRow) -> anyhow::Result<()> {
     let Some(settings) = row
-        .last_config
+        .confirmed_config
         .as_deref()
         .and_then(repository_config::parse_again)
     else {

@@ -6,6 +6,7 @@ use crate::ledger::LoggedEvent;
 use crate::services::{LocalInfo, LocalState};
 use chrono::TimeDelta;
 use daemon_core::Timestamp;
+use daemon_core::confirmed::Change;
 use daemon_core::plan::Standing;
 use daemon_core::state::Head;
 use lakebase_proto::v1;
@@ -153,6 +154,15 @@ pub(crate) fn repository(view: &RepositoryView) -> v1::Repository {
         service: view.service.clone(),
         watch_mode: watch_mode.into(),
         problems: view.problems.iter().map(problem).collect(),
+        proposed_changes: view.proposed.iter().map(change).collect(),
+    }
+}
+
+pub(crate) fn change(change: &Change) -> v1::ConfigurationChange {
+    v1::ConfigurationChange {
+        key: change.key.to_owned(),
+        confirmed: change.confirmed.clone(),
+        proposed: change.proposed.clone(),
     }
 }
 

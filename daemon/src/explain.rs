@@ -56,10 +56,8 @@ fn looked(view: &RepositoryView) -> Vec<String> {
     )];
     steps.push(match &view.settings {
         Some(settings) => format!(
-            "`{}` names project `{}`; its service is `{}`",
-            view.config_path.display(),
-            settings.project,
-            view.service
+            "its configuration names project `{}`; its service is `{}`",
+            settings.project, view.service
         ),
         None => format!(
             "`{}` is missing or wrong, so no branch is made",

@@ -14,7 +14,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+mod claimants;
 mod command;
+mod committed;
 mod fate;
 mod head;
 mod ignore;
@@ -24,6 +26,8 @@ mod process;
 mod renames;
 mod version;
 
+pub(crate) use claimants::{Claims, claims};
+pub(crate) use committed::committed;
 use fate::{Life, StoodIn};
 pub(crate) use head::{HeadVersion, now as head_now};
 pub(crate) use ignore::{Answer, Exposure, Glance, IgnoreRules, Permit, SecretPlace};
@@ -94,7 +98,7 @@ impl Located {
         self.main_worktree
             .as_ref()
             .unwrap_or(&self.common_dir)
-            .join("lakebase.config")
+            .join(crate::repository_config::FILE)
     }
 }
 

@@ -17,10 +17,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
+mod copies;
 mod mark;
+mod private_file;
+mod recovery;
+mod registrations;
 mod repositories;
 
 use mark::{Mark, Marked};
+use registrations::RegistrationsFile;
 pub(crate) use repositories::RepositoryRow;
 
 /// For how long it is remembered which branches we deleted: none can be brought back for longer (branches: undelete, 7 days).
@@ -80,8 +85,13 @@ struct Keep {
     /// Rows of other machines are not ours to act on.
     machine: String,
     mark: Option<Mark>,
-    is_upsert_only: AtomicBool,
+    registrations: Option<RegistrationsFile>,
+    /// Where the ledger is, if it is a file.
+    path: Option<PathBuf>,
+    is_unconfirmed: AtomicBool,
     has_lost_writes: AtomicBool,
+    /// One writer of the files beside the ledger at a time: what is read last is written last.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(FromRow)]
@@ -123,28 +133,31 @@ struct RawEvent {
 
 impl Ledger {
     /// Opens the ledger, making it if it is not there, and brings its schema up to date. A broken one is moved aside. When it
-    /// is not the one of last time, it is upsert-only until somebody confirms it.
+    /// is not the one of last time, it is unconfirmed, and has the repositories that were registered then.
     pub(crate) async fn open(path: &Path, machine: String) -> Result<Self, LedgerError> {
         let mark = Mark::beside(path);
-        let (pool, is_new) = match connect(options(path)).await {
+        let (pool, aside) = match connect(options(path)).await {
             Err(error) if is_damage(&error) => {
                 tracing::error!(
                     error = crate::services::chain(&error),
                     "the ledger is broken; a new one is begun"
                 );
-                move_aside(path)?;
-                (connect(options(path)).await?, true)
+                let aside = move_aside(path)?;
+                (connect(options(path)).await?, Some(aside))
             }
-            pool => (pool?, false),
+            pool => (pool?, None),
         };
         let keep = Keep {
             machine,
             mark: Some(mark),
+            registrations: Some(RegistrationsFile::beside(path)),
+            path: Some(path.to_owned()),
             ..Keep::default()
         };
         let ledger = Self::on(pool, keep).await?;
-        ledger.compare(is_new).await?;
+        ledger.compare(aside.as_deref()).await?;
         ledger.claim().await?;
+        ledger.note_registrations().await?;
         Ok(ledger)
     }
 
@@ -168,18 +181,23 @@ impl Ledger {
 
     // ---- itself
 
-    /// Says whether this ledger is not the one of last time, and nobody has confirmed it: then nothing may be deleted.
-    pub(crate) fn is_upsert_only(&self) -> bool {
-        self.keep.is_upsert_only.load(Ordering::Relaxed)
+    /// Returns whether this ledger is not the one of last time, and is not confirmed: then nothing is created or deleted.
+    pub(crate) fn is_unconfirmed(&self) -> bool {
+        self.keep.is_unconfirmed.load(Ordering::Relaxed)
     }
 
-    /// A person has looked, and trusts this ledger.
+    /// Confirms the ledger as it is now, at the user's request.
     pub(crate) async fn confirm(&self) -> Result<(), LedgerError> {
         sqlx::query("UPDATE ledger SET is_upsert_only = 0")
             .execute(&self.pool)
             .await?;
-        self.keep.is_upsert_only.store(false, Ordering::Relaxed);
+        self.keep.is_unconfirmed.store(false, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Closes the ledger. Its write-ahead log goes into its file, so that a copy of that file alone is whole.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
     }
 
     /// Draws the conclusion from a failure: after a lost write nobody knows what is on the disk, until it is read anew.
@@ -189,26 +207,33 @@ impl Ledger {
         }
     }
 
-    /// Compares the ledger with the mark of the last change that was made to it.
-    async fn compare(&self, is_new: bool) -> Result<(), LedgerError> {
-        let (generation, was_upsert_only): (i64, bool) =
+    /// Compares the ledger with what was noted beside it at its last change. `aside` is where a damaged one was moved to.
+    async fn compare(&self, aside: Option<&Path>) -> Result<(), LedgerError> {
+        let (generation, was_unconfirmed): (i64, bool) =
             sqlx::query_as("SELECT generation, is_upsert_only FROM ledger")
                 .fetch_one(&self.pool)
                 .await?;
         let marked = self.keep.mark.as_ref().map_or(Marked::Missing, Mark::read);
-        let is_lost = is_new || marked.is_ahead_of(generation);
+        let kept = self.kept_registrations();
+        let kept_at = kept.generation().unwrap_or_default();
+        let is_lost = aside.is_some() || marked.is_ahead_of(generation) || kept_at > generation;
         if is_lost {
             tracing::error!(
-                "this is not the ledger of last time; no branch is deleted until `lakebase gc --yes`"
+                "this is not the ledger of last time; nothing is created or deleted until `lakebase init --recover`"
             );
-            sqlx::query("UPDATE ledger SET is_upsert_only = 1, generation = ?")
-                .bind(marked.after(generation))
+            // Before the ledger counts as one of this time: after a crash in between it is lost again, and they come back again.
+            self.restore_registrations(&kept, generation, aside).await?;
+            sqlx::query("UPDATE ledger SET is_upsert_only = 1, generation = max(generation + 1, ?)")
+                .bind(marked.after(generation).max(kept_at.saturating_add(1)))
                 .execute(&self.pool)
                 .await?;
         }
+        if is_lost || was_unconfirmed {
+            self.doubt_repositories().await?;
+        }
         self.keep
-            .is_upsert_only
-            .store(is_lost || was_upsert_only, Ordering::Relaxed);
+            .is_unconfirmed
+            .store(is_lost || was_unconfirmed, Ordering::Relaxed);
         self.note().await
     }
 
@@ -226,10 +251,16 @@ impl Ledger {
         let Some(mark) = self.keep.mark.clone() else {
             return Ok(());
         };
+        let turn = self.keep.turn.clone().lock_owned().await;
         let generation: i64 = sqlx::query_scalar("SELECT generation FROM ledger")
             .fetch_one(&self.pool)
             .await?;
-        let written = blocking(move || mark.write(generation)).await;
+        // The turn ends with the write, also when the caller is gone by then.
+        let write = move || {
+            let _turn = turn;
+            mark.write(generation)
+        };
+        let written = blocking(write).await;
         if let Err(error) = written {
             // An old mark hides that an old ledger came back; it does no other harm.
             tracing::warn!(%error, "cannot mark the ledger's generation");
@@ -312,26 +343,7 @@ impl Ledger {
 
     /// Writes a record, over the one that its slot had.
     pub(crate) async fn save(&self, id: &RepositoryId, record: &Record) -> Result<(), LedgerError> {
-        sqlx::query(
-            "INSERT OR REPLACE INTO branches
-             (repository_id, origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked, kept)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(id.as_str())
-        .bind(&record.origin)
-        .bind(record.project.as_str())
-        .bind(record.slot.key())
-        .bind(record.branch.as_str())
-        .bind(state_name(record.state))
-        .bind(record.uid.as_ref().map(BranchUid::as_str))
-        .bind(record.source.as_ref().map(BranchId::as_str))
-        .bind(record.since.timestamp_millis())
-        .bind(record.lease_held)
-        .bind(record.reap_after.map(|at| at.timestamp_millis()))
-        .bind(record.was_locked)
-        .bind(record.is_kept)
-        .execute(&self.pool)
-        .await?;
+        save(id, record).execute(&self.pool).await?;
         self.note().await
     }
 
@@ -530,6 +542,31 @@ impl TryFrom<RawEvent> for LoggedEvent {
     }
 }
 
+/// Writes a record, over the one that its slot had.
+fn save<'q>(
+    id: &'q RepositoryId,
+    record: &'q Record,
+) -> sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
+    sqlx::query(
+        "INSERT OR REPLACE INTO branches
+         (repository_id, origin, project, slot, branch, state, uid, source, since, lease_held, reap_after, was_locked, kept)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(id.as_str())
+    .bind(&record.origin)
+    .bind(record.project.as_str())
+    .bind(record.slot.key())
+    .bind(record.branch.as_str())
+    .bind(state_name(record.state))
+    .bind(record.uid.as_ref().map(BranchUid::as_str))
+    .bind(record.source.as_ref().map(BranchId::as_str))
+    .bind(record.since.timestamp_millis())
+    .bind(record.lease_held)
+    .bind(record.reap_after.map(|at| at.timestamp_millis()))
+    .bind(record.was_locked)
+    .bind(record.is_kept)
+}
+
 /// Writes a tombstone, over the one that the branch may have.
 fn tombstone<'q>(
     id: &'q RepositoryId,
@@ -597,8 +634,8 @@ async fn check(pool: &SqlitePool) -> Result<(), LedgerError> {
     }
 }
 
-/// Keeps a broken ledger for people, under a name of its own, with what belongs to it.
-fn move_aside(path: &Path) -> Result<(), LedgerError> {
+/// Keeps a broken ledger under a name of its own, with what belongs to it. Returns where.
+fn move_aside(path: &Path) -> Result<PathBuf, LedgerError> {
     let suffix = format!(".broken-{}", clock::now().timestamp_millis());
     for part in ["", "-wal", "-shm"] {
         let mut from = path.as_os_str().to_owned();
@@ -614,7 +651,9 @@ fn move_aside(path: &Path) -> Result<(), LedgerError> {
             _ => {}
         }
     }
-    Ok(())
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(suffix);
+    Ok(aside.into())
 }
 
 /// SQLite's primary and extended result codes, as far as they are told apart here.

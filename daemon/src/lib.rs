@@ -56,6 +56,7 @@ mod reconcile;
 mod repository_config;
 mod requests;
 mod serve;
+mod server;
 mod service;
 mod services;
 pub mod socket;
@@ -159,6 +160,7 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
         tracing::warn!("open calls were cut off");
     }
     services.stop().await;
+    ledger.close().await;
     tracing::info!("ended");
     Ok(())
 }

@@ -181,15 +181,17 @@ pub(crate) fn row_of(located: &Located) -> RepositoryRow {
         common_dir: located.common_dir.clone(),
         device: located.device,
         inode: located.inode,
-        last_config: None,
+        confirmed_config: None,
         born: located.born,
         main_worktree: located.main_worktree.clone(),
+        registered_at: clock::now(),
         is_retired: false,
+        is_unconfirmed: false,
     }
 }
 
 /// Says whether a row is about this very directory. A copy, or a later one with the same inode, was born at another time.
-fn is_same(row: &RepositoryRow, located: &Located) -> bool {
+pub(crate) fn is_same(row: &RepositoryRow, located: &Located) -> bool {
     let was_born_then = row.born.is_none() || located.born.is_none() || row.born == located.born;
     (row.device, row.inode) == (located.device, located.inode) && was_born_then
 }

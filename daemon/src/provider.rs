@@ -13,6 +13,7 @@ use lakebase_api::{
     Operation, OperationName, ProjectName, ProtoDuration,
 };
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -139,6 +140,27 @@ impl Provider {
             }
         }
         Ok(observed)
+    }
+
+    /// Lists every living branch, and those whose lease ran out and that can still be undeleted.
+    pub(crate) async fn observe_with_lapsed(
+        &self,
+    ) -> Result<(Observed, BTreeMap<BranchId, RemoteBranch>), ProviderError> {
+        let mut branches = self.client.list_branches_with_deleted(&self.project).await?;
+        // Of several with one name the last one that was deleted counts.
+        branches.sort_by_key(|branch| branch.status.delete_time);
+        let (mut observed, mut lapsed) = (Observed::default(), BTreeMap::new());
+        for branch in &branches {
+            let remote = self.remote_branch(branch);
+            if !branch.is_deleted() {
+                observed.branches.insert(remote.id.clone(), remote);
+            } else if has_lapsed(branch) {
+                lapsed.insert(remote.id.clone(), remote);
+            } else {
+                lapsed.remove(&remote.id);
+            }
+        }
+        Ok((observed, lapsed))
     }
 
     /// Asks how a creation stands whose branch is not listed as ready. Returns the branch if there is something of it.

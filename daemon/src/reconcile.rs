@@ -17,6 +17,7 @@ use crate::watcher::{Interest, Wanted, Watcher};
 use crate::wishes::{Taken, Wishes};
 use chrono::TimeDelta;
 use daemon_core::config_file::Settings;
+use daemon_core::confirmed;
 use daemon_core::ids::{BranchId, BranchUid, RepositoryId, Slot};
 use daemon_core::plan::{Action, Plan, Standing, Step, plan};
 use daemon_core::queue::Outcome;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) mod env_guard;
+pub(crate) mod recovery;
 
 use env_guard::EnvGuard;
 
@@ -85,6 +87,8 @@ struct Done {
 struct Looking {
     settings: Arc<Settings>,
     git: Seen<Arc<Found>>,
+    /// The records are those of a ledger that was lost or replaced.
+    is_unconfirmed: bool,
 }
 
 /// Why a pass ended before its end.
@@ -212,6 +216,7 @@ impl Reconciler {
             hooks_dir: located.hooks_dir.clone(),
             config_path: located.config_path(),
             settings: None,
+            proposed: vec![],
             service: before
                 .as_ref()
                 .map(|view| view.service.clone())
@@ -240,7 +245,8 @@ impl Reconciler {
         view: &mut RepositoryView,
         wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
-        if self.ledger.is_upsert_only() {
+        let is_unconfirmed = self.ledger.is_unconfirmed() || row.is_unconfirmed;
+        if is_unconfirmed {
             view.problems.push(view::unconfirmed_ledger());
         }
         let settings = self.settings(row, memory, view).await?;
@@ -281,7 +287,11 @@ impl Reconciler {
                     records: records.unwrap_or_default(),
                     locked: BTreeSet::new(),
                 };
-                let looking = Looking { settings, git };
+                let looking = Looking {
+                    settings,
+                    git,
+                    is_unconfirmed,
+                };
                 self.converge(&mut applying, memory, view, &looking, wishes).await
             }
             (_, Some(Err(problem)), _) => Err(Stop::Problem(problem)),
@@ -299,7 +309,7 @@ impl Reconciler {
         wishes: &mut Taken,
     ) -> Result<Outcome, Stop> {
         let provider = applying.provider;
-        let Looking { settings, git } = looking;
+        let Looking { settings, git, .. } = looking;
         if let Seen::Present(found) = git {
             apply::note_locks(applying, &found.view).await?;
         }
@@ -435,7 +445,7 @@ impl Reconciler {
             asks,
             reaped,
             policy: &looking.settings.policy,
-            is_upsert_only: self.ledger.is_upsert_only(),
+            is_unconfirmed: looking.is_unconfirmed,
             user_name: &applying.provider.user_name,
             now: clock::now(),
         }))
@@ -449,40 +459,51 @@ impl Reconciler {
 
     // ---- looking
 
-    /// The settings in force: the file's, or while that is broken the last good ones.
+    /// Returns the settings in force: the confirmed ones, with those changes of the file that need no confirmation.
     async fn settings(
         &self,
         row: &RepositoryRow,
         memory: &mut Memory,
         view: &mut RepositoryView,
     ) -> Result<Option<Arc<Settings>>, Stop> {
-        let path = view.config_path.clone();
-        let shown = path.display().to_string();
-        let reading = memory.looking.run(move || repository_config::read(&path)).await;
-        match reading.unwrap_or_else(|hangs| unreadable_config(&shown, hangs)) {
-            Reading::Valid(settings, text) => {
-                if memory.settings.as_deref() != Some(&*settings) {
-                    self.ledger.save_config(&row.id, &text).await?;
-                    memory.env.leave(&memory.looking, Some(&settings)).await;
-                    memory.settings = Some(Arc::new(*settings));
-                    memory.targets.clear();
+        let confirmed = self.ledger.confirmed_config(&row.id).await?;
+        let before = confirmed.as_deref().and_then(repository_config::parse_again);
+        let (worktree, common_dir) = (view.main_worktree.clone(), view.common_dir.clone());
+        let read = move || repository_config::of(worktree.as_deref(), &common_dir);
+        let shown = view.config_path.display().to_string();
+        let in_force = match memory.looking.run(read).await {
+            Ok(Reading::Valid(proposed)) => {
+                let verdict = confirmed::judge(before.as_ref(), &proposed);
+                let text = verdict.in_force.to_text();
+                if confirmed.as_deref() != Some(&*text) {
+                    self.ledger
+                        .replace_config(&row.id, confirmed.as_deref(), &text)
+                        .await?;
                 }
+                view.problems
+                    .extend(view::unconfirmed_config(&view.config_path, &verdict.pending));
+                view.proposed = verdict.pending;
+                Some(verdict.in_force)
             }
-            Reading::Missing => {
-                memory.env.leave(&memory.looking, None).await;
-                memory.settings = None;
-                view.problems.push(view::missing_config(&view.config_path));
+            Ok(Reading::Missing) => {
+                let is_first = before.is_none();
+                view.problems
+                    .extend(is_first.then(|| view::missing_config(&view.config_path)));
+                before
             }
-            Reading::Broken(problem) => {
-                if memory.settings.is_none() {
-                    let last = row
-                        .last_config
-                        .as_deref()
-                        .and_then(repository_config::parse_again);
-                    memory.settings = last.map(Arc::new);
-                }
+            Ok(Reading::Broken(problem)) => {
                 view.problems.push(problem);
+                before
             }
+            Err(hangs) => {
+                view.problems.push(unreadable_config(&shown, hangs));
+                before
+            }
+        };
+        if memory.settings.as_deref() != in_force.as_ref() {
+            memory.env.leave(&memory.looking, in_force.as_ref()).await;
+            memory.settings = in_force.map(Arc::new);
+            memory.targets.clear();
         }
         view.settings.clone_from(&memory.settings);
         Ok(memory.settings.clone())
@@ -601,11 +622,11 @@ fn is_located(memory: &Memory, row: &RepositoryRow) -> bool {
         .is_some_and(|located| located.common_dir == row.common_dir)
 }
 
-fn unreadable_config(path: &str, hangs: Hangs) -> Reading {
-    Reading::Broken(Problem {
+fn unreadable_config(path: &str, hangs: Hangs) -> Problem {
+    Problem {
         message: format!("cannot read `{path}`: {hangs}"),
         fix: "check that the repository can be read".into(),
-    })
+    }
 }
 
 /// The common directory, the list of worktrees, each worktree's git directory, and each root as an entry of its parent.

@@ -2,29 +2,51 @@
 //! small file of ours, parsed as data.
 
 use crate::board::Problem;
+use crate::git;
 use daemon_core::config_file::{self, Settings};
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What reading came to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// A valid configuration, with its text.
-    Valid(Box<Settings>, String),
+    /// A valid configuration.
+    Valid(Box<Settings>),
     /// There is no such file.
     Missing,
     /// It cannot be used.
     Broken(Problem),
 }
 
-/// Reads and parses the file. Blocking.
-pub(crate) fn read(path: &Path) -> Reading {
-    match read_text(path) {
-        Ok(text) => parse(path, text),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Reading::Missing,
-        Err(error) => Reading::Broken(problem(path, &format!("cannot read: {error}"))),
+/// Name of the file.
+pub(crate) const FILE: &str = "lakebase.config";
+
+/// Reads and parses the configuration of a repository: the file in its main worktree. A bare repository has it in its own
+/// directory, which no commit reaches, else in the commit that HEAD names. Blocking.
+pub(crate) fn of(main_worktree: Option<&Path>, common_dir: &Path) -> Reading {
+    let path = main_worktree.unwrap_or(common_dir).join(FILE);
+    match read_text(&path) {
+        Ok(text) => parse(&path, &text),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Reading::Broken(problem(&path, &format!("cannot read: {error}")))
+        }
+        Err(_) if main_worktree.is_some() => Reading::Missing,
+        Err(_) => committed(common_dir),
+    }
+}
+
+fn committed(git_dir: &Path) -> Reading {
+    let place = PathBuf::from(format!("HEAD:{FILE}"));
+    let broken = |why: &str| Reading::Broken(problem(&place, &format!("cannot read: {why}")));
+    match git::committed(git_dir, FILE, config_file::MAX_BYTES) {
+        Ok(None) => Reading::Missing,
+        Ok(Some(bytes)) => match String::from_utf8(bytes) {
+            Ok(text) => parse(&place, &text),
+            Err(error) => broken(&error.to_string()),
+        },
+        Err(why) => broken(&why),
     }
 }
 
@@ -33,9 +55,9 @@ pub(crate) fn parse_again(text: &str) -> Option<Settings> {
     config_file::parse(text).ok()
 }
 
-fn parse(path: &Path, text: String) -> Reading {
-    match config_file::parse(&text) {
-        Ok(settings) => Reading::Valid(Box::new(settings), text),
+fn parse(path: &Path, text: &str) -> Reading {
+    match config_file::parse(text) {
+        Ok(settings) => Reading::Valid(Box::new(settings)),
         Err(error) => Reading::Broken(problem(path, &error.to_string())),
     }
 }
@@ -43,7 +65,7 @@ fn parse(path: &Path, text: String) -> Reading {
 fn problem(path: &Path, what: &str) -> Problem {
     Problem {
         message: format!("`{}`: {what}", path.display()),
-        fix: "mend the file; until then the last good configuration stays in force".into(),
+        fix: "mend the file; until then the confirmed configuration stays in force".into(),
     }
 }
 

@@ -57,10 +57,8 @@ impl Service {
         apply: bool,
     ) -> Result<v1::CollectGarbageResponse, Status> {
         let mut collected = v1::CollectGarbageResponse::default();
-        if apply && self.ledger.is_upsert_only() {
-            // This is the person's word that the ledger was waiting for.
-            let confirmed = self.ledger.confirm().await;
-            confirmed.map_err(|error| ledger_failed(&error))?;
+        if apply {
+            self.require_confirmed()?;
         }
         let ids = self.selected(path).await?;
         for id in &ids {
@@ -139,7 +137,7 @@ impl Service {
 
     /// Takes our blocks out of the worktrees' `.env` files: nobody renews what is in them any more. Where that fails, the
     /// passwords end by themselves.
-    async fn clear_env_files(&self, view: &RepositoryView) {
+    pub(crate) async fn clear_env_files(&self, view: &RepositoryView) {
         let Some(settings) = view.settings.clone() else {
             return;
         };
@@ -286,6 +284,7 @@ impl Service {
 
     /// Registers the repository that holds a path.
     pub(crate) async fn register(&self, path: PathBuf) -> Result<v1::Repository, Status> {
+        self.require_confirmed()?;
         let located = self.lookup.locate(path, "run it in a git repository").await?;
         let id = self.ledger.register(&row_of(&located), clock::now()).await;
         let id = id.map_err(|error| ledger_failed(&error))?;

@@ -10,6 +10,7 @@ use crate::outlet::Outlet;
 use crate::reconcile::Reconciler;
 use crate::services::{Services, chain};
 use crate::streams::progress;
+use crate::view;
 use daemon_core::Timestamp;
 use daemon_core::ids::RepositoryId;
 use daemon_core::plan::Standing;
@@ -188,7 +189,7 @@ impl Service {
     }
 
     /// Waits for passes that began after now, and for what follows from them.
-    async fn settled(&self, wanted: &[(RepositoryId, u64)]) {
+    pub(crate) async fn settled(&self, wanted: &[(RepositoryId, u64)]) {
         let mut board = self.lookup.board.follow();
         let is_done = |repositories: &Arc<Repositories>| {
             wanted.iter().all(|(id, pass)| {
@@ -310,6 +311,16 @@ impl Control for Service {
         Ok(Response::new(self.register(path).await?))
     }
 
+    async fn trust_configuration(
+        &self,
+        request: Request<v1::TrustConfigurationRequest>,
+    ) -> Result<Response<v1::TrustConfigurationResponse>, Status> {
+        let request = request.into_inner();
+        let path = self.lookup.resolve(&request.path).await?;
+        let answer = Service::trust_configuration(self, &path, &request.proposal).await?;
+        Ok(Response::new(answer))
+    }
+
     async fn unregister_repository(
         &self,
         request: Request<v1::UnregisterRepositoryRequest>,
@@ -368,6 +379,23 @@ impl Control for Service {
         let request = request.into_inner();
         let collected = Service::collect_garbage(self, &request.path, request.apply).await?;
         Ok(Response::new(collected))
+    }
+
+    async fn recover_ledger(
+        &self,
+        request: Request<v1::RecoverLedgerRequest>,
+    ) -> Result<Response<v1::RecoverLedgerResponse>, Status> {
+        let request = request.into_inner();
+        let recovered = Service::recover_ledger(self, &request.path, request.apply).await?;
+        Ok(Response::new(recovered))
+    }
+
+    async fn reset_ledger(
+        &self,
+        request: Request<v1::ResetLedgerRequest>,
+    ) -> Result<Response<v1::ResetLedgerResponse>, Status> {
+        let left = Service::reset_ledger(self, request.into_inner().apply).await?;
+        Ok(Response::new(left))
     }
 
     async fn list_events(
@@ -432,6 +460,10 @@ impl Control for Service {
                 .chain(&self.services.local_data_problems())
                 .map(convert::problem)
                 .collect(),
+            ledger_problem: self
+                .ledger
+                .is_unconfirmed()
+                .then(|| convert::problem(&view::unconfirmed_ledger())),
             local_state: convert::local_state(self.services.local_state()).into(),
         }))
     }

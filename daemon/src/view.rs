@@ -7,7 +7,9 @@ use crate::board::{
 use crate::git::{self, Found, Place};
 use crate::ledger::RepositoryRow;
 use crate::provider::Provider;
+use crate::repository_config;
 use crate::services::chain;
+use daemon_core::confirmed::Change;
 use daemon_core::ids::{Slot, WorktreeId};
 use daemon_core::plan::{Standing, Step};
 use daemon_core::state::{Head, Observed, Record, RecordState, RemoteState, Worktree};
@@ -208,10 +210,11 @@ fn is_as_shown(worktree: &Worktree, place: &Place, shown: &WorktreeView) -> bool
     is_in_place && (&worktree.head, worktree.is_locked) == (&shown.head, shown.is_locked)
 }
 
+/// The problem of a daemon whose ledger is not the one of last time.
 pub(crate) fn unconfirmed_ledger() -> Problem {
     Problem {
-        message: "the ledger was lost, or an older one was brought back; no branch is deleted".into(),
-        fix: "look at the project's branches, then run `lakebase gc --yes`".into(),
+        message: "the ledger was lost or replaced by an older copy; no branch is created or deleted".into(),
+        fix: "run `lakebase init --recover` to take its branches back, or `lakebase init --fresh` to start over".into(),
     }
 }
 
@@ -220,6 +223,28 @@ pub(crate) fn missing_config(path: &Path) -> Problem {
         message: format!("there is no `{}`", path.display()),
         fix: "run `lakebase init` in the repository".into(),
     }
+}
+
+/// Returns the problem that a file proposes what the user has not confirmed, if it does.
+pub(crate) fn unconfirmed_config(path: &Path, pending: &[Change]) -> Option<Problem> {
+    let of = |value: &Option<String>| value.clone().unwrap_or_else(|| "(not set)".into());
+    let changes = pending.iter().map(|change| {
+        format!(
+            "{} from `{}` to `{}`",
+            change.key,
+            of(&change.confirmed),
+            of(&change.proposed)
+        )
+    });
+    let changes: Vec<_> = changes.collect();
+    (!changes.is_empty()).then(|| Problem {
+        message: format!(
+            "`{}` changes {}, which is not confirmed and does not apply",
+            path.display(),
+            changes.join(", ")
+        ),
+        fix: "run `lakebase trust` to confirm it, or change the file back".into(),
+    })
 }
 
 pub(crate) fn unreadable_view(
@@ -242,8 +267,9 @@ pub(crate) fn unreadable_view(
             common_dir: row.common_dir.clone(),
             main_worktree: None,
             hooks_dir: row.common_dir.join("hooks"),
-            config_path: row.common_dir.join("lakebase.config"),
+            config_path: row.common_dir.join(repository_config::FILE),
             settings: None,
+            proposed: vec![],
             service: String::new(),
             watch_mode: WatchMode::default(),
             is_local: false,

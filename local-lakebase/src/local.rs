@@ -25,8 +25,8 @@ use crate::listener::tls::{Authority, TlsError};
 use crate::listener::{Listeners, Needs};
 use crate::model::Limits;
 use crate::recovery::{Directories, Refusal};
-use crate::storage::{DIR_VARIABLE, LOST, others};
 use crate::storage::mount::NotMounted;
+use crate::storage::{DIR_VARIABLE, LOST, others};
 use crate::token::Signer;
 use crate::{api, private_file, server};
 

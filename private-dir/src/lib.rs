@@ -57,7 +57,9 @@ impl DirError {
             Distrust::NotDirectory => format!("move `{shown}` away, or set {variable} to another directory"),
             Distrust::Link => format!("set {variable} to where `{shown}` leads"),
             Distrust::OtherUser => {
-                format!("run `sudo chown $(id -u) '{shown}'` if it is yours, or set {variable} to another directory")
+                format!(
+                    "run `sudo chown $(id -u) '{shown}'` if it is yours, or set {variable} to another directory"
+                )
             }
             Distrust::Writable => format!("check what is in it, then run `chmod go-w '{shown}'`"),
         })
@@ -139,7 +141,11 @@ fn create_with(dir: &Path, mode: u32) -> Result<(), DirError> {
 pub fn lock_file(path: &Path) -> io::Result<File> {
     let nofollow = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
     let mut options = File::options();
-    options.create(true).append(true).mode(0o600).custom_flags(nofollow);
+    options
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(nofollow);
     let file = options.open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
     Ok(file)
@@ -246,12 +252,19 @@ mod tests {
         for writable in [0o777, 0o770, 0o1777] {
             set_mode(&state, writable);
             assert!(refusal(own(&state)).contains("others can write in it"));
-            assert_eq!(fs::metadata(&state).expect("there").mode() & 0o7777, writable, "as it was");
+            assert_eq!(
+                fs::metadata(&state).expect("there").mode() & 0o7777,
+                writable,
+                "as it was"
+            );
         }
         set_mode(&state, 0o700);
         std::os::unix::fs::symlink(dir.path().join("home"), dir.path().join("link")).expect("made");
         let refused = refusal(own(&dir.path().join("link/state")));
-        assert!(refused.contains("it is a link") && refused.contains("set LAKEBASE_DIR"), "{refused}");
+        assert!(
+            refused.contains("it is a link") && refused.contains("set LAKEBASE_DIR"),
+            "{refused}"
+        );
         let above = dir.path().join("home");
         set_mode(&above, 0o777);
         assert!(refusal(own(&state)).contains("chmod go-w"));

@@ -39,7 +39,7 @@ function add(id, n) {
 function add_to_cases(n,    rest, part, parts, i) {
     rest = "_" name[n]
     gsub(/::/, "_", rest)
-    while (match(rest, /_(cp|ck|fs|git|pr|ld|sec|pg)(_[0-9][0-9])+_/)) {
+    while (match(rest, /_(cp|ck|fs|git|pr|ld|sec|pg|ll|lg)(_[0-9][0-9])+_/)) {
         parts = split(substr(rest, RSTART + 1, RLENGTH - 2), part, "_")
         for (i = 2; i <= parts; i++) { add(toupper(part[1]) "-" part[i], n) }
         rest = substr(rest, RSTART + RLENGTH - 1)

@@ -115,11 +115,21 @@ pub(crate) async fn migrate(credential: &Credential, migrations: &Migrator) -> R
 
 async fn make_schema(schema: &Schema, connection: &mut PgConnection) -> Result<(), MigrationError> {
     let sql = format!("CREATE SCHEMA IF NOT EXISTS {schema}");
-    let made = sqlx::query(AssertSqlSafe(sql)).execute(connection).await;
-    made.map(|_| ()).map_err(|source| MigrationError::Schema {
-        schema: schema.to_string(),
-        source,
-    })
+    match sqlx::query(AssertSqlSafe(sql)).execute(connection).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_made_by_another(&error) => Ok(()),
+        Err(source) => Err(MigrationError::Schema {
+            schema: schema.to_string(),
+            source,
+        }),
+    }
+}
+
+/// Returns whether another instance has created the schema since the check of `IF NOT EXISTS`: the catalog's unique index reports
+/// that after the other transaction was committed.
+fn is_made_by_another(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(|error| error.is_unique_violation())
 }
 
 /// A handle to the database of this worktree, whichever that is now.

@@ -53,7 +53,10 @@ async fn looked_at() -> anyhow::Result<Vec<Check>> {
             return Ok([vec![daemon], socket().into_iter().collect(), vec![unseen()]].concat());
         }
     };
-    let checks = vec![daemon(&session), version(&session)];
+    let ledger = session.info.ledger_problem.as_ref();
+    let ledger = ledger.map(|it| check("ledger", CheckState::Failure, it.message.clone(), &it.fix));
+    let checks = ledger.into_iter().chain([daemon(&session), version(&session)]);
+    let checks: Vec<_> = checks.collect();
     let theirs = match session.diagnose(&here::cwd()?).await {
         Ok(theirs) => theirs,
         Err(failure) => {

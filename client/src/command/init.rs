@@ -2,6 +2,8 @@
 //! is there already stays, so it can be run again at any time.
 
 use crate::command::hook::{self, Hook};
+use crate::command::recover::{self, LeftBehind};
+use crate::command::trust;
 use crate::config_file;
 use crate::connect::Session;
 use crate::failure::{Exit, Failure};
@@ -11,7 +13,7 @@ use crate::json;
 use crate::terminal::{self, Cell, Output};
 use crate::text::plain;
 use crate::words;
-use lakebase_proto::v1::{Repository, Worktree, WorktreeState};
+use lakebase_proto::v1::{ConfigurationChange, Repository, Worktree, WorktreeState};
 use owo_colors::Style;
 use serde::Serialize;
 use std::path::{Component, Path, PathBuf};
@@ -29,14 +31,36 @@ pub(crate) struct Args {
     /// Do not install git's post-checkout hook; the daemon notices checkouts without it too, a moment later
     #[arg(long)]
     no_hook: bool,
+    #[command(flatten)]
+    ledger: Lost,
+}
+
+/// What becomes of a ledger that was lost.
+#[derive(Debug, clap::Args)]
+struct Lost {
+    /// After the daemon's ledger was lost: take the branches of all registered repositories back, by their uids
+    ///
+    /// Shows what is found, and asks before anything is written.
+    #[arg(long, conflicts_with_all = ["fresh", "project", "no_hook"])]
+    recover: bool,
+    /// After the daemon's ledger was lost: unregister all repositories and start over with this one; their branches stay
+    ///
+    /// Shows what is left behind, and asks before anything is written.
+    #[arg(long)]
+    fresh: bool,
+    /// Do what `--recover` or `--fresh` shows without asking
+    #[arg(long)]
+    yes: bool,
 }
 
 /// What was done.
 struct Done {
     repository: Repository,
     config: config_file::Outcome,
+    changes: Vec<ConfigurationChange>,
     hook: Step,
     worktree: Option<Worktree>,
+    left_behind: Option<LeftBehind>,
 }
 
 /// What became of the hook.
@@ -49,19 +73,35 @@ enum Step {
 }
 
 #[derive(Debug, Serialize)]
-struct Shown {
+struct Shown<'a> {
     repository: json::Repository,
     config_written: bool,
+    changes: Vec<json::Change>,
     hook: Option<Hook>,
     worktree: Option<json::Worktree>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_behind: Option<&'a LeftBehind>,
 }
 
 pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
     args.project.as_deref().map_or(Ok(()), config_file::check_id)?;
+    let Lost { recover, fresh, yes } = args.ledger;
+    if yes && !recover && !fresh {
+        return Err(Failure::new(Exit::Usage, "`--yes` goes with `--recover` or `--fresh`").into());
+    }
+    if recover {
+        return recover::recover(yes, output).await;
+    }
+    let left_behind = if fresh {
+        Some(recover::start_over(yes, output).await?)
+    } else {
+        None
+    };
     let cwd = here::cwd()?;
     let mut session = Session::open().await?;
     let repository = session.register(&cwd).await?;
-    let config = config_file::ensure(&repository, args.project.as_deref())?;
+    let config = configuration(&mut session, &cwd, &repository, args.project.as_deref()).await?;
+    let changes = trust::confirm(&mut session, &cwd).await?;
     let hook = if args.no_hook {
         Step::NotWanted
     } else {
@@ -75,8 +115,10 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
             .find(|it| it.id == repository.id)
             .unwrap_or(repository),
         config,
+        changes,
         hook,
         worktree,
+        left_behind,
     };
     if output.is_json() {
         terminal::print_json(&shown(&done))?;
@@ -84,6 +126,21 @@ pub(crate) async fn run(args: &Args, output: Output) -> anyhow::Result<()> {
         tell(&done)?;
     }
     verdict(&done)
+}
+
+/// Writes the configuration file, unless the repository has a configuration: in the file, in the commit of a bare repository, or one
+/// that the user confirmed while the file was there.
+async fn configuration(
+    session: &mut Session,
+    cwd: &Path,
+    repository: &Repository,
+    project: Option<&str>,
+) -> anyhow::Result<config_file::Outcome> {
+    let is_missing = Path::new(&repository.config_path).symlink_metadata().is_err();
+    if project.is_none() && is_missing && session.trust(cwd, "").await.is_ok() {
+        return Ok(config_file::Outcome::InForce);
+    }
+    config_file::ensure(repository, project)
 }
 
 /// Installs the hook in the repository's own directory. Anywhere else it would be in the way of other repositories, or of a
@@ -149,15 +206,17 @@ fn step(worktree: &Worktree) -> Option<String> {
     }
 }
 
-fn shown(done: &Done) -> Shown {
+fn shown(done: &Done) -> Shown<'_> {
     Shown {
         repository: (&done.repository).into(),
         config_written: done.config == config_file::Outcome::Written,
+        changes: done.changes.iter().map(json::Change::from).collect(),
         hook: match &done.hook {
             Step::Settled(place, outcome) => Some(hook::shown(place, *outcome)),
             Step::NotWanted | Step::Elsewhere(_) | Step::Failed(_) => None,
         },
         worktree: done.worktree.as_ref().map(json::Worktree::from),
+        left_behind: done.left_behind.as_ref(),
     }
 }
 
@@ -166,6 +225,7 @@ fn tell(done: &Done) -> anyhow::Result<()> {
     let written = match done.config {
         config_file::Outcome::Written => "written",
         config_file::Outcome::Kept => "there already",
+        config_file::Outcome::InForce => "no file; the configuration in force stays",
     };
     let mut rows = vec![
         fact("project", plain(&repository.project_id)),

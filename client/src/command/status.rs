@@ -47,15 +47,20 @@ pub(crate) async fn run(output: Output) -> anyhow::Result<()> {
             repositories: repositories.iter().map(json::Repository::from).collect(),
             worktree: here.map(json::Worktree::from),
         })?;
-        return Ok(session.check_local()?);
+        return Ok(session.check()?);
     }
     let now = clock::now();
-    let mut blocks = vec![daemon(&session.info, &now)];
+    let mut blocks: Vec<_> = session.info.ledger_problem.iter().map(ledger).collect();
+    blocks.push(daemon(&session.info, &now));
     blocks.extend(session.info.local.as_ref().map(local));
     blocks.push(titled("Repositories", registered(&repositories)));
     blocks.push(titled("This worktree", standing(here, &now)));
     show(&blocks)?;
-    Ok(session.check_local()?)
+    Ok(session.check()?)
+}
+
+fn ledger(problem: &Problem) -> Vec<String> {
+    titled("Ledger", problems(std::slice::from_ref(problem)))
 }
 
 fn show(blocks: &[Vec<String>]) -> anyhow::Result<()> {

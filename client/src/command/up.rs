@@ -116,7 +116,7 @@ fn tell(output: Output, session: &Session, how: &str) -> anyhow::Result<()> {
     let info = &session.info;
     if output.is_json() {
         terminal::print_json(&json::Daemon::from(info))?;
-        return Ok(session.check_local()?);
+        return Ok(session.check()?);
     }
     terminal::print(format!(
         "lakebased {how} (version {}, pid {})",
@@ -130,5 +130,5 @@ fn tell(output: Output, session: &Session, how: &str) -> anyhow::Result<()> {
             terminal::warn(&plain(&line));
         }
     }
-    Ok(session.check_local()?)
+    Ok(session.check()?)
 }

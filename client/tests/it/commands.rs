@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::process::Stdio;
 
 /// Every command that asks the daemon.
-const ASKING: [&[&str]; 8] = [
+const ASKING: [&[&str]; 9] = [
     &["init"],
     &["status"],
     &["ls"],
@@ -17,6 +17,7 @@ const ASKING: [&[&str]; 8] = [
     &["run", "--", "true"],
     &["psql"],
     &["reconcile"],
+    &["trust"],
     &["hook", "install"],
 ];
 
@@ -276,6 +277,7 @@ fn the_json_of_status_keeps_its_shape() {
     assert_eq!(status["daemon"]["local_lakebase"]["postgres_version"], "15.14");
     assert_eq!(status["repositories"][0]["watch_mode"], "events");
     assert_eq!(status["repositories"][0]["project_id"], serde_json::Value::Null);
+    assert_eq!(status["daemon"]["ledger_problem"], serde_json::Value::Null);
     assert_eq!(status["worktree"]["branch"]["branch_id"], "jane-main");
 }
 
@@ -407,4 +409,43 @@ fn the_doctor_shows_what_the_daemon_found_and_a_warning_is_no_failure() {
     fake.world().registered = false;
     let (code, _) = failure(&mut scene.lakebase(&["doctor"]));
     assert_eq!(code, 1);
+}
+
+fn change(key: &str, confirmed: Option<&str>, proposed: Option<&str>) -> v1::ConfigurationChange {
+    v1::ConfigurationChange {
+        key: key.into(),
+        confirmed: confirmed.map(str::to_owned),
+        proposed: proposed.map(str::to_owned),
+    }
+}
+
+#[test]
+fn sec_56_trust_shows_what_it_confirms_and_init_does_the_same() {
+    let scene = Scene::new();
+    let fake = scene.ready();
+    write(
+        &scene.root().join("lakebase.config"),
+        "LAKEBASE_PROJECT_ID=shop\n",
+    );
+    fake.world().proposed = vec![
+        change("LAKEBASE_PROJECT_ID", Some("shop"), Some("other\u{1b}[2K")),
+        change("LAKEBASE_PROFILE", None, Some("prod")),
+    ];
+    let text = stdout(&mut scene.lakebase(&["trust", "--dry-run"]));
+    assert!(!text.contains('\u{1b}'), "{text}");
+    for part in ["LAKEBASE_PROJECT_ID  shop       ->", "(not set)  ->  prod"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    assert!(fake.world().trusted.is_empty());
+    assert_eq!(stdout(&mut scene.lakebase(&["trust"])), text);
+    assert_eq!(fake.world().trusted, ["the proposal"]);
+    let shown = json(&mut scene.lakebase(&["--json", "trust"]));
+    assert_eq!(shown["confirmed"], true);
+    assert_eq!(shown["changes"][1]["confirmed"], serde_json::Value::Null);
+    let shown = json(&mut scene.lakebase(&["--json", "init", "--no-hook"]));
+    assert_eq!(shown["changes"][0]["key"], "LAKEBASE_PROJECT_ID");
+    assert_eq!(fake.world().trusted.len(), 3);
+    fake.world().proposed.clear();
+    stdout(&mut scene.lakebase(&["trust"]));
+    assert_eq!(fake.world().trusted.len(), 3, "there was nothing to confirm");
 }

@@ -41,6 +41,9 @@ pub(crate) struct World {
     /// States of Local Lakebase, one for each time that they are asked for; the last one stays.
     pub(crate) local_states: Vec<v1::LocalState>,
     pub(crate) local_problems: Vec<v1::Problem>,
+    /// What the file changes, and the proposals that were confirmed.
+    pub(crate) proposed: Vec<v1::ConfigurationChange>,
+    pub(crate) trusted: Vec<String>,
     pub(crate) rotations: u32,
     /// What hooks have sent.
     pub(crate) checkouts: Vec<v1::CheckoutRequest>,
@@ -61,6 +64,8 @@ impl World {
             protocol: PROTOCOL,
             local_states: vec![v1::LocalState::Serving],
             local_problems: Vec::new(),
+            proposed: Vec::new(),
+            trusted: Vec::new(),
             rotations: 0,
             checkouts: Vec::new(),
         }
@@ -125,6 +130,7 @@ impl World {
             service: "local".into(),
             watch_mode: v1::WatchMode::Events.into(),
             problems: Vec::new(),
+            proposed_changes: self.proposed.clone(),
         }
     }
 
@@ -353,6 +359,26 @@ impl control_server::Control for Service {
         Ok(Response::new(world.repository()))
     }
 
+    async fn trust_configuration(
+        &self,
+        request: Request<v1::TrustConfigurationRequest>,
+    ) -> Result<Response<v1::TrustConfigurationResponse>, Status> {
+        let request = request.into_inner();
+        let mut world = self.world();
+        world.check(&request.path)?;
+        if !world.config_path().exists() {
+            return Err(status(Reason::NotConfigured, "there is no configuration", ""));
+        }
+        if !request.proposal.is_empty() {
+            world.trusted.push(request.proposal);
+        }
+        Ok(Response::new(v1::TrustConfigurationResponse {
+            changes: world.proposed.clone(),
+            proposal: "the proposal".into(),
+            is_first: false,
+        }))
+    }
+
     async fn list_repositories(
         &self,
         _: Request<v1::ListRepositoriesRequest>,
@@ -398,6 +424,7 @@ impl control_server::Control for Service {
             }),
             problems,
             local_state: local_state.into(),
+            ledger_problem: None,
         }))
     }
 
@@ -461,5 +488,7 @@ impl control_server::Control for Service {
         collect_garbage(CollectGarbageRequest) -> v1::CollectGarbageResponse;
         list_events(ListEventsRequest) -> v1::ListEventsResponse;
         watch_events(WatchEventsRequest) -> BoxStream<v1::Event>;
+        recover_ledger(RecoverLedgerRequest) -> v1::RecoverLedgerResponse;
+        reset_ledger(ResetLedgerRequest) -> v1::ResetLedgerResponse;
     }
 }

@@ -1,6 +1,8 @@
 //! `lakebase.config`: text in, checked settings out. It is data: nothing in it is expanded or executed, and no key of it
 //! can name a host.
 
+mod format;
+
 use crate::ids::{BranchId, ProjectId};
 use crate::state::{OnExisting, Policy, WorktreeSource};
 use chrono::TimeDelta;

@@ -7,6 +7,7 @@
 
 pub mod backoff;
 pub mod config_file;
+pub mod confirmed;
 pub mod env_file;
 pub mod git_file;
 pub mod ids;
@@ -15,6 +16,7 @@ pub mod naming;
 pub mod permit;
 pub mod plan;
 pub mod queue;
+pub mod recovery;
 pub mod state;
 pub mod why;
 

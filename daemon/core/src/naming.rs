@@ -17,6 +17,9 @@ const MAX_LEN: usize = 63;
 /// How many hexadecimal digits tell names apart.
 const SUFFIX_LEN: usize = 6;
 
+/// Number of suffixes of a slot that a name is compared with. A slot has used that many after as many resets in a week.
+const SUFFIXES_COMPARED: u32 = 16;
+
 /// What a slot is called after.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Label<'a> {
@@ -66,6 +69,39 @@ pub fn prefix(user_name: &str) -> String {
     let mut name = wanted(user_name, &Label::GitBranch("x")).text;
     name.pop();
     name
+}
+
+/// Returns the name without a suffix of a git branch's branch; `None` where such a name would not be faithful or too long.
+pub fn plain(user_name: &str, git_branch: &str) -> Option<BranchId> {
+    let wanted = wanted(user_name, &Label::GitBranch(git_branch));
+    (wanted.is_faithful && wanted.text.len() <= MAX_LEN).then(|| BranchId::new(wanted.text))
+}
+
+/// Returns the git branch that a detached worktree's plain name mentions, as far as a name tells it; `None` for the name of
+/// another worktree, or of a git branch.
+pub fn main_git_branch<'a>(user_name: &str, worktree_dir: &str, name: &'a BranchId) -> Option<&'a str> {
+    let dir = sanitise(worktree_dir);
+    let rest = name.as_str().strip_prefix(&prefix(user_name))?;
+    let main = rest.strip_suffix(&dir)?.strip_suffix("-worktree-")?;
+    (!dir.is_empty() && !main.is_empty()).then_some(main)
+}
+
+/// Returns whether a short name of a git branch looks like this in names of branches.
+pub fn is_spelled(git_branch: &str, spelled: &str) -> bool {
+    sanitise(git_branch) == spelled
+}
+
+/// Returns the part of a name that may be a suffix; `None` for a name that is not one of this user's.
+pub fn suffix<'a>(user_name: &str, name: &'a BranchId) -> Option<&'a str> {
+    let (head, suffix) = name.as_str().rsplit_once('-')?;
+    (suffix.len() == SUFFIX_LEN && head.starts_with(&prefix(user_name))).then_some(suffix)
+}
+
+/// Returns the suffixes that only this repository gives to this slot, in the order in which they are tried.
+pub fn suffixes(repository: &RepositoryId, slot: &Slot) -> Vec<String> {
+    (0..SUFFIXES_COMPARED)
+        .map(|n| suffix_of(repository, slot, n))
+        .collect()
 }
 
 struct Wanted {
@@ -127,19 +163,23 @@ fn separate(
     slot: &Slot,
     is_taken: impl Fn(&BranchId) -> bool,
 ) -> BranchId {
-    let identity = format!("{repository}\0{}", slot.key());
     // The first does, unless the slot had a branch before whose name is not free yet.
-    let attempt = |n: u32| {
-        let salt = if n == 0 { String::new() } else { format!("\0{n}") };
-        suffixed(
-            text,
-            &hex::encode(Sha256::digest(format!("{identity}{salt}")))[..SUFFIX_LEN],
-        )
-    };
+    let attempt = |n: u32| suffixed(text, &suffix_of(repository, slot, n));
     (0..10_000)
         .map(attempt)
         .find(|name| !is_taken(name))
         .unwrap_or_else(|| attempt(0))
+}
+
+/// The suffix of a slot's attempt at a name.
+fn suffix_of(repository: &RepositoryId, slot: &Slot, attempt: u32) -> String {
+    let salt = if attempt == 0 {
+        String::new()
+    } else {
+        format!("\0{attempt}")
+    };
+    let digest = Sha256::digest(format!("{repository}\0{}{salt}", slot.key()));
+    hex::encode(digest)[..SUFFIX_LEN].to_owned()
 }
 
 fn suffixed(text: &str, suffix: &str) -> BranchId {
@@ -204,6 +244,33 @@ mod tests {
         let (a, b) = (of_ref("jane", &"x".repeat(255)), of_ref("jane", &"x".repeat(254)));
         assert_eq!((a.len(), b.len()), (63, 63));
         assert_ne!(a, b);
+    }
+
+    #[test]
+    fn a_name_is_traced_to_the_slot_that_it_was_chosen_for() {
+        let slot = Slot::Worktree(WorktreeId::Linked("abc".into()));
+        let label = Label::Detached {
+            main_git_branch: Some("feature/x"),
+            worktree_dir: "abc",
+        };
+        let (first, user) = (choose("jane", &label, &repo(), &slot, |_| false), "jane@x");
+        assert_eq!(main_git_branch(user, "abc", &first), Some("feature-x"));
+        assert_eq!(main_git_branch(user, "bc", &first), None);
+        assert_eq!(main_git_branch("joe", "abc", &first), None);
+        assert!(is_spelled("feature/x", "feature-x") && !is_spelled("feature", "feature-x"));
+        assert_eq!(plain(user, "feature/x"), Some(BranchId::new("jane-feature-x")));
+        assert_eq!(plain(user, "日本"), None);
+        assert_eq!(plain(user, &"x".repeat(60)), None);
+        let second = choose("jane", &label, &repo(), &slot, |name| name == &first);
+        let third = choose("jane", &label, &repo(), &slot, |name| {
+            name == &first || name == &second
+        });
+        let known = suffixes(&repo(), &slot);
+        for (n, name) in [second, third].iter().enumerate() {
+            assert_eq!(suffix(user, name), Some(&*known[n]));
+            assert_eq!(suffix("joe", name), None);
+        }
+        assert!(!suffixes(&RepositoryId::new("r2"), &slot).contains(&known[0]));
     }
 
     #[test]

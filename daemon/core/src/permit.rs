@@ -36,8 +36,8 @@ impl DeletePermit {
 /// Why a branch must stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The records may be those of another day: the ledger was lost or replaced.
-    UpsertOnly,
+    /// The ledger was lost or replaced by an older copy, and its records are not confirmed.
+    Unconfirmed,
     /// We did not make it, or do not know that we did.
     NotOwned,
     /// It is recorded for another service or project than the one looked at.
@@ -84,8 +84,8 @@ impl Refusal {
             Self::Protected => "take the protection off in the project, if nobody needs it",
             Self::NotOwned | Self::OtherUid => "delete it in the project, if nobody needs it",
             Self::ElsewhereRecorded | Self::Default | Self::Root => "",
-            Self::UpsertOnly
-            | Self::NotProvenAbsent
+            Self::Unconfirmed => "run `lakebase init --recover`",
+            Self::NotProvenAbsent
             | Self::InGrace
             | Self::WasLocked
             | Self::OverBudget
@@ -97,9 +97,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::UpsertOnly => {
-                "the ledger was lost or replaced, and nothing is deleted until `lakebase gc --yes`"
-            }
+            Self::Unconfirmed => "the ledger was lost or replaced by an older copy",
             Self::NotOwned => "it was not made by this daemon",
             Self::ElsewhereRecorded => "it is recorded for another project",
             Self::OtherUid => "another branch has its name now",
@@ -132,8 +130,8 @@ pub struct Asked<'a> {
     /// A person named this branch, or asked for all that are orphaned. That stands for the proof of absence, and for
     /// nothing else.
     pub by_person: bool,
-    /// Whether the ledger still has to be confirmed by a person.
-    pub is_upsert_only: bool,
+    /// Whether the ledger was lost or replaced, and its records are not confirmed yet.
+    pub is_unconfirmed: bool,
 }
 
 /// Decides whether a branch may be deleted whose slot a complete look has just found absent, or that a person named.
@@ -146,8 +144,8 @@ pub fn may_delete(
     observed: &Observed,
     asked: Asked<'_>,
 ) -> Result<DeletePermit, Refusal> {
-    if asked.is_upsert_only {
-        return Err(Refusal::UpsertOnly);
+    if asked.is_unconfirmed {
+        return Err(Refusal::Unconfirmed);
     }
     if record.state != RecordState::Owned {
         return Err(Refusal::NotOwned);
@@ -334,7 +332,7 @@ mod tests {
                 origin: "https://a",
                 now,
                 by_person,
-                is_upsert_only: !facts.ledger_confirmed,
+                is_unconfirmed: !facts.ledger_confirmed,
             },
         )
     }

@@ -20,6 +20,7 @@ mod retire;
 mod source;
 mod step;
 mod unattended;
+mod unconfirmed;
 
 use source::Source;
 pub use step::{Action, Standing, Step};
@@ -64,7 +65,12 @@ pub fn plan(look: &Look<'_>) -> Plan {
                 steps: vec![],
             };
             planner.run();
-            Plan::Steps(planner.steps)
+            let steps = planner.steps;
+            Plan::Steps(if look.is_unconfirmed {
+                unconfirmed::restrict(steps)
+            } else {
+                steps
+            })
         }
     }
 }

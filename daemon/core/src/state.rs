@@ -311,8 +311,8 @@ pub struct Look<'a> {
     pub reaped: Reaped,
     /// The rules.
     pub policy: &'a Policy,
-    /// The ledger was lost or is an older one, and nobody has confirmed it yet: nothing is deleted.
-    pub is_upsert_only: bool,
+    /// Whether the ledger was lost or replaced, and its records are not confirmed yet: nothing is created or deleted.
+    pub is_unconfirmed: bool,
     /// The workspace user's name (an e-mail address or an application id).
     pub user_name: &'a str,
     /// The wall time of the look.

@@ -69,6 +69,8 @@ pub enum Why {
     AskedInVain(Refusal),
     /// Somebody asked to keep it for good.
     Kept,
+    /// The ledger was lost or replaced by an older copy, and its records are not confirmed.
+    Unconfirmed,
 }
 
 impl Why {
@@ -96,6 +98,7 @@ impl Why {
             Self::DataMissing | Self::SourceDataMissing(_) => Some(
                 "put the data back, or run `lakebase down` and `lakebased local recover`, which drops the branch".into(),
             ),
+            Self::Unconfirmed => Some("run `lakebase init --recover`".into()),
             Self::InUse
             | Self::NewSlot
             | Self::NameExists
@@ -159,6 +162,7 @@ impl fmt::Display for Why {
             Self::Asked => f.write_str("somebody asked for it"),
             Self::AskedInVain(refusal) => write!(f, "somebody asked to delete it, but {refusal}"),
             Self::Kept => f.write_str("somebody asked to keep it for good"),
+            Self::Unconfirmed => f.write_str("the ledger was lost or replaced by an older copy"),
         }
     }
 }

@@ -6,8 +6,9 @@ use crate::convert;
 use crate::patient::Budget;
 use crate::repository_config::{self, Reading};
 use crate::service::Service;
-use crate::view::missing_config;
+use crate::view::{self, missing_config};
 use daemon_core::config_file::Settings;
+use daemon_core::confirmed;
 use lakebase_proto::v1::{self, Area, WorktreeState};
 use lakebase_proto::{Reason, fix_of, reason_of};
 use std::fs;
@@ -53,12 +54,27 @@ impl Service {
     }
 
     async fn configuration(&self, view: &RepositoryView) -> v1::Check {
-        let path = view.config_path.clone();
+        let (worktree, common_dir) = (view.main_worktree.clone(), view.common_dir.clone());
         let budget = Budget::Repository(view.id.clone());
-        let read = move || repository_config::read(&path);
+        let read = move || repository_config::of(worktree.as_deref(), &common_dir);
+        let path = &view.config_path;
         match self.lookup.desk.run(budget, read).await {
-            Ok(Reading::Valid(settings, _)) => ok(AREA, "configuration", told(&settings, &view.config_path)),
-            Ok(Reading::Missing) => failed(AREA, "configuration", &missing_config(&view.config_path)),
+            Ok(Reading::Valid(settings)) => {
+                let in_force = view.settings.as_deref();
+                let pending = confirmed::judge(in_force, &settings).pending;
+                match view::unconfirmed_config(path, &pending) {
+                    Some(Problem { message, fix }) => warning(AREA, "configuration", message, &fix),
+                    None => ok(AREA, "configuration", told(&settings, path)),
+                }
+            }
+            Ok(Reading::Missing) if view.settings.is_some() => {
+                let message = format!(
+                    "there is no `{}`; the confirmed configuration stays in force",
+                    path.display()
+                );
+                warning(AREA, "configuration", message, "run `lakebase forget` to end it")
+            }
+            Ok(Reading::Missing) => failed(AREA, "configuration", &missing_config(path)),
             Ok(Reading::Broken(problem)) => failed(AREA, "configuration", &problem),
             Err(hangs) => failure(AREA, "configuration", hangs.to_string(), "look at the disk"),
         }

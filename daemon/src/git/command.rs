@@ -60,6 +60,11 @@ impl Listing {
     pub(super) fn has(&self, name: &GitRef) -> bool {
         self.refs.contains(name)
     }
+
+    /// The local git branches.
+    pub(super) fn refs(&self) -> impl Iterator<Item = &GitRef> {
+        self.refs.iter()
+    }
 }
 
 /// Parts end with a NUL, entries with an empty part; the first entry is the main worktree.
@@ -140,7 +145,7 @@ pub(super) fn version() -> Result<String, String> {
     Ok(String::from_utf8_lossy(said.trim_ascii_end()).into_owned())
 }
 
-fn ask(start: Start<'_>, args: &[&OsStr]) -> Result<Vec<u8>, String> {
+pub(super) fn ask(start: Start<'_>, args: &[&OsStr]) -> Result<Vec<u8>, String> {
     let finished = run(start, args)?;
     if finished.status.success() {
         return Ok(finished.output);
@@ -154,7 +159,7 @@ fn ask(start: Start<'_>, args: &[&OsStr]) -> Result<Vec<u8>, String> {
     })
 }
 
-fn run(start: Start<'_>, args: &[&OsStr]) -> Result<Finished, String> {
+pub(super) fn run(start: Start<'_>, args: &[&OsStr]) -> Result<Finished, String> {
     Git::default()
         .run(start, PATIENCE, args)
         .map_err(|error| error.to_string())

@@ -19,7 +19,7 @@
 //! - `trace2.*` (a file or a socket): the variables that override it turn it off.
 //!
 //! The commands are `version`, `rev-parse`, `symbolic-ref`, `worktree list`, `for-each-ref`,
-//! `config` to read, `check-ignore`, `ls-files` and `cat-file -e`. System, user and repository
+//! `config` to read, `check-ignore`, `ls-files`, `ls-tree` and `cat-file`. System, user and repository
 //! configuration are read as they are, because `safe.directory` and `core.excludesFile` are in
 //! there.
 

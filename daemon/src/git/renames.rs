@@ -73,7 +73,25 @@ fn is_touched_since(meta: &fs::Metadata, since: i64) -> bool {
     meta.modified().is_ok_and(|modified| modified >= since)
 }
 
-fn tail(path: &Path) -> io::Result<String> {
+/// What a git branch was called before, the latest name first, as far as its own reflog tells.
+pub(super) fn former_names(common_dir: &Path, name: &GitRef) -> Vec<GitRef> {
+    let log = tail(&common_dir.join("logs").join(name.as_str())).unwrap_or_default();
+    let mut former: Vec<GitRef> = vec![];
+    for line in log.lines().rev().filter_map(parse) {
+        if &line.to == former.last().unwrap_or(name) {
+            former.push(line.from);
+        }
+    }
+    former
+}
+
+/// When a reflog's line was written, by what it holds before its message.
+pub(super) fn seconds(head: &str) -> Option<i64> {
+    head.rsplit(' ').nth(1)?.parse().ok()
+}
+
+/// Reads the end of a reflog.
+pub(super) fn tail(path: &Path) -> io::Result<String> {
     let mut file = fs::File::open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(MAX_TAIL)))?;
@@ -86,9 +104,8 @@ fn tail(path: &Path) -> io::Result<String> {
 fn parse(line: &str) -> Option<Line> {
     let (head, message) = line.split_once('\t')?;
     let (from, to) = message.strip_prefix("Branch: renamed ")?.split_once(" to ")?;
-    let at = head.rsplit(' ').nth(1)?.parse().ok()?;
     Some(Line {
-        at,
+        at: seconds(head)?,
         from: GitRef::parse(from)?,
         to: GitRef::parse(to)?,
     })

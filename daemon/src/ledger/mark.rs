@@ -1,8 +1,9 @@
 //! The ledger's generation, written a second time in a small file beside it. An older copy of the ledger that somebody brings
 //! back does not bring this file back with it, or brings both, and then they were both true once.
 
+use super::private_file;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The file.
@@ -36,13 +37,7 @@ impl Mark {
     }
 
     pub(super) fn write(&self, generation: i64) -> io::Result<()> {
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        // Always the same name: what a kill leaves behind is overwritten the next time.
-        let new = dir.join("generation.new");
-        let mut file = fs::File::create(&new)?;
-        writeln!(file, "{generation}")?;
-        file.sync_all()?;
-        fs::rename(new, &self.path)
+        private_file::replace(&self.path, format!("{generation}\n").as_bytes())
     }
 }
 

@@ -1,7 +1,10 @@
 //! The repositories of the ledger: watched, retired because another directory has their path, given up by a person. One that
 //! is not watched any more stays until the leases that were held open in it are given back.
 
+use super::registrations::{Registration, Registrations};
 use super::{Ledger, LedgerError};
+use crate::reconcile::blocking;
+use chrono::DateTime;
 use daemon_core::Timestamp;
 use daemon_core::ids::RepositoryId;
 use sqlx::{FromRow, Sqlite, Transaction};
@@ -16,31 +19,39 @@ pub(crate) struct RepositoryRow {
     pub(crate) common_dir: PathBuf,
     pub(crate) device: u64,
     pub(crate) inode: u64,
-    pub(crate) last_config: Option<String>,
+    /// Text of the configuration that the user confirmed. What is in force beside it is in there too.
+    pub(crate) confirmed_config: Option<String>,
     /// When the directory was made, where the file system tells.
     pub(crate) born: Option<i64>,
     pub(crate) main_worktree: Option<PathBuf>,
+    pub(crate) registered_at: Timestamp,
     /// Nobody watches it any more.
     pub(crate) is_retired: bool,
+    /// The ledger was lost or replaced, and its branches are not recovered yet.
+    pub(crate) is_unconfirmed: bool,
 }
 
 #[derive(FromRow)]
-struct RawRepository {
+pub(super) struct RawRepository {
     id: String,
     common_dir: Vec<u8>,
     device: i64,
     inode: i64,
-    last_config: Option<String>,
+    confirmed_config: Option<String>,
     born: Option<i64>,
     main_worktree: Option<Vec<u8>>,
     retired: bool,
+    registered_at: i64,
+    unconfirmed: bool,
+    machine: String,
 }
 
 impl Ledger {
     /// Returns every repository that is watched.
     pub(crate) async fn repositories(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
         let rows: Vec<RawRepository> = sqlx::query_as(
-            "SELECT id, common_dir, device, inode, last_config, born, main_worktree, retired FROM repositories
+            "SELECT id, common_dir, device, inode, confirmed_config, born, main_worktree, retired, registered_at, unconfirmed, machine
+             FROM repositories
              WHERE retired = 0 AND machine = ? ORDER BY registered_at, id",
         )
         .bind(&self.keep.machine)
@@ -52,7 +63,8 @@ impl Ledger {
     /// Returns every repository in which leases are held open, watched or not.
     pub(crate) async fn holding(&self) -> Result<Vec<RepositoryRow>, LedgerError> {
         let rows: Vec<RawRepository> = sqlx::query_as(
-            "SELECT id, common_dir, device, inode, last_config, born, main_worktree, retired FROM repositories
+            "SELECT id, common_dir, device, inode, confirmed_config, born, main_worktree, retired, registered_at, unconfirmed, machine
+             FROM repositories
              WHERE machine = ? AND EXISTS (SELECT 1 FROM branches WHERE repository_id = id AND lease_held = 1)
              ORDER BY registered_at, id",
         )
@@ -111,17 +123,32 @@ impl Ledger {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        self.note().await?;
+        self.note_registrations().await?;
         Ok(RepositoryId::new(id))
     }
 
-    /// Keeps the text of a configuration that was found valid.
-    pub(crate) async fn save_config(&self, id: &RepositoryId, text: &str) -> Result<(), LedgerError> {
-        let query = sqlx::query("UPDATE repositories SET last_config = ? WHERE id = ?")
-            .bind(text)
-            .bind(id.as_str());
-        query.execute(&self.pool).await?;
-        Ok(())
+    /// Returns the text of the configuration in force.
+    pub(crate) async fn confirmed_config(&self, id: &RepositoryId) -> Result<Option<String>, LedgerError> {
+        let query = sqlx::query_scalar("SELECT confirmed_config FROM repositories WHERE id = ?");
+        let found: Option<Option<String>> = query.bind(id.as_str()).fetch_optional(&self.pool).await?;
+        Ok(found.flatten())
+    }
+
+    /// Replaces the text of the configuration in force, unless it is not `before` any more: the user may have confirmed another
+    /// one. Returns whether it was replaced.
+    pub(crate) async fn replace_config(
+        &self,
+        id: &RepositoryId,
+        before: Option<&str>,
+        text: &str,
+    ) -> Result<bool, LedgerError> {
+        let query = sqlx::query(
+            "UPDATE repositories SET confirmed_config = ? WHERE id = ? AND confirmed_config IS ?",
+        );
+        let query = query.bind(text).bind(id.as_str()).bind(before);
+        let is_replaced = query.execute(&self.pool).await?.rows_affected() > 0;
+        self.note_registrations().await?;
+        Ok(is_replaced)
     }
 
     /// Stops watching a repository. What is left of its branches runs out by itself.
@@ -130,7 +157,39 @@ impl Ledger {
         retire(&mut tx, id.as_str()).await?;
         tx.commit().await?;
         self.drop_retired().await?;
+        self.note_registrations().await
+    }
+
+    /// Writes the registrations, and the generation, beside the ledger. Neither is ever ahead: the change is on the disk before.
+    pub(super) async fn note_registrations(&self) -> Result<(), LedgerError> {
+        if let Some(file) = self.keep.registrations.clone() {
+            let turn = self.keep.turn.clone().lock_owned().await;
+            let kept = self.registrations().await?;
+            let write = move || {
+                let _turn = turn;
+                file.write(&kept)
+            };
+            if let Err(error) = blocking(write).await {
+                // The ledger itself is right; only its loss could not be mended so well.
+                tracing::warn!(%error, "cannot write the registrations beside the ledger");
+            }
+        }
         self.note().await
+    }
+
+    /// Every registration, also those of other machines that share the ledger.
+    async fn registrations(&self) -> Result<Registrations, LedgerError> {
+        let generation: i64 = sqlx::query_scalar("SELECT generation FROM ledger")
+            .fetch_one(&self.pool)
+            .await?;
+        let rows: Vec<RawRepository> = sqlx::query_as(
+            "SELECT id, common_dir, device, inode, confirmed_config, born, main_worktree, retired, registered_at, unconfirmed, machine
+             FROM repositories WHERE retired = 0 ORDER BY registered_at, id",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let repositories = rows.into_iter().map(Registration::from);
+        Ok(Registrations::new(generation, repositories.collect()))
     }
 
     /// Drops repositories that nobody watches, and of which nothing is left to do.
@@ -143,7 +202,7 @@ impl Ledger {
 }
 
 /// Drops a repository's records, so that their names are free, but for those of branches that would never end.
-async fn retire(tx: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), LedgerError> {
+pub(super) async fn retire(tx: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), LedgerError> {
     for sql in [
         "DELETE FROM branches WHERE repository_id = ? AND NOT (lease_held = 1 AND state = 'owned' AND kept = 0)",
         "UPDATE repositories SET retired = 1 WHERE id = ?",
@@ -153,6 +212,13 @@ async fn retire(tx: &mut Transaction<'_, Sqlite>, id: &str) -> Result<(), Ledger
     Ok(())
 }
 
+impl From<RawRepository> for Registration {
+    fn from(raw: RawRepository) -> Self {
+        let machine = raw.machine.clone();
+        Self::of(&RepositoryRow::from(raw), machine)
+    }
+}
+
 impl From<RawRepository> for RepositoryRow {
     fn from(raw: RawRepository) -> Self {
         Self {
@@ -160,17 +226,19 @@ impl From<RawRepository> for RepositoryRow {
             common_dir: PathBuf::from(OsString::from_vec(raw.common_dir)),
             device: raw.device.cast_unsigned(),
             inode: raw.inode.cast_unsigned(),
-            last_config: raw.last_config,
+            confirmed_config: raw.confirmed_config,
             born: raw.born,
             main_worktree: raw
                 .main_worktree
                 .map(|path| PathBuf::from(OsString::from_vec(path))),
+            registered_at: DateTime::from_timestamp_millis(raw.registered_at).unwrap_or_default(),
             is_retired: raw.retired,
+            is_unconfirmed: raw.unconfirmed,
         }
     }
 }
 
 /// SQLite has signed integers only; the bits are what counts.
-fn signed(number: u64) -> i64 {
+pub(super) fn signed(number: u64) -> i64 {
     number.cast_signed()
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use daemon_core::ids::{GitRef, WorktreeId};
+use std::time::Duration;
 
 fn at(seconds: i64) -> Timestamp {
     DateTime::from_timestamp(seconds, 0).expect("in range")
@@ -13,10 +14,12 @@ fn row(id: &str, path: &str, inode: u64) -> RepositoryRow {
         common_dir: path.into(),
         device: u64::MAX,
         inode,
-        last_config: None,
+        confirmed_config: None,
         born: None,
         main_worktree: None,
+        registered_at: at(0),
         is_retired: false,
+        is_unconfirmed: false,
     }
 }
 
@@ -188,23 +191,23 @@ async fn used(records: usize) -> Result<tempfile::TempDir, LedgerError> {
         let slot = Slot::Ref(GitRef::new(format!("refs/heads/{n}")));
         ledger.save(&id, &record(slot, &format!("jane-{n}"))).await?;
     }
-    assert!(!ledger.is_upsert_only());
+    assert!(!ledger.is_unconfirmed());
     ledger.pool.close().await;
     Ok(dir)
 }
 
 #[tokio::test]
-async fn fs_10_a_lost_ledger_is_upsert_only_until_it_is_confirmed() -> Result<(), LedgerError> {
+async fn fs_10_a_lost_ledger_is_unconfirmed_until_the_user_confirms_it() -> Result<(), LedgerError> {
     let dir = used(1).await?;
     assert!(
-        !on_disk(&dir, "m1").await?.is_upsert_only(),
+        !on_disk(&dir, "m1").await?.is_unconfirmed(),
         "nothing was lost yet"
     );
     std::fs::remove_file(file(&dir)).expect("removed");
     for _ in 0..2 {
         let ledger = on_disk(&dir, "m1").await?;
         assert!(
-            ledger.is_upsert_only(),
+            ledger.is_unconfirmed(),
             "it stays so until somebody says otherwise"
         );
         ledger.pool.close().await;
@@ -212,12 +215,12 @@ async fn fs_10_a_lost_ledger_is_upsert_only_until_it_is_confirmed() -> Result<()
     let ledger = on_disk(&dir, "m1").await?;
     ledger.confirm().await?;
     ledger.pool.close().await;
-    assert!(!on_disk(&dir, "m1").await?.is_upsert_only());
+    assert!(!on_disk(&dir, "m1").await?.is_unconfirmed());
     Ok(())
 }
 
 #[tokio::test]
-async fn fs_10_an_older_copy_is_upsert_only() -> Result<(), LedgerError> {
+async fn fs_10_an_older_copy_is_unconfirmed() -> Result<(), LedgerError> {
     let dir = used(1).await?;
     let copy = std::fs::read(file(&dir)).expect("readable");
     let ledger = on_disk(&dir, "m1").await?;
@@ -227,7 +230,7 @@ async fn fs_10_an_older_copy_is_upsert_only() -> Result<(), LedgerError> {
     ledger.pool.close().await;
     std::fs::write(file(&dir), copy).expect("written");
     let ledger = on_disk(&dir, "m1").await?;
-    assert!(ledger.is_upsert_only());
+    assert!(ledger.is_unconfirmed());
     assert_eq!(ledger.records(&id, &place()).await?.len(), 1);
     Ok(())
 }
@@ -255,7 +258,9 @@ async fn fs_10_a_damaged_ledger_is_moved_aside() -> Result<(), LedgerError> {
     ] {
         std::fs::write(file(&dir), &bad).expect("written");
         let ledger = on_disk(&dir, "m1").await?;
-        assert!(ledger.is_upsert_only() && ledger.repositories().await?.is_empty());
+        assert!(ledger.is_unconfirmed());
+        let known = ledger.unconfirmed().await?;
+        assert!(known.len() == 1 && ledger.records(&known[0].id, &place()).await?.is_empty());
         ledger.pool.close().await;
         let entries = std::fs::read_dir(dir.path()).expect("listed").flatten();
         let aside = entries
@@ -268,6 +273,156 @@ async fn fs_10_a_damaged_ledger_is_moved_aside() -> Result<(), LedgerError> {
         );
         std::fs::remove_file(aside).expect("removed");
     }
+    Ok(())
+}
+
+/// Closes a ledger, and takes away what is beside it and inside of it.
+async fn lose(dir: &tempfile::TempDir, ledger: Ledger, names: &[&str]) {
+    ledger.pool.close().await;
+    for name in names {
+        std::fs::remove_file(dir.path().join(name)).expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn lg_03_whatever_part_is_lost_the_registrations_come_back_unconfirmed() -> Result<(), LedgerError> {
+    for lost in [
+        &["state.db"][..],
+        &["state.db", "generation"],
+        &["generation"],
+        &["generation", "registrations.json"],
+    ] {
+        let dir = used(1).await?;
+        let ledger = on_disk(&dir, "m1").await?;
+        let rows = ledger.repositories().await?;
+        let text = "LAKEBASE_PROJECT_ID=\"shop\"\n";
+        assert!(ledger.replace_config(&rows[0].id, None, text).await?);
+        let before = ledger.repositories().await?;
+        lose(&dir, ledger, lost).await;
+        for _ in 0..2 {
+            let ledger = on_disk(&dir, "m1").await?;
+            assert!(ledger.is_unconfirmed(), "{lost:?}");
+            let doubted = RepositoryRow {
+                is_unconfirmed: true,
+                ..before[0].clone()
+            };
+            assert_eq!(ledger.unconfirmed().await?, [doubted], "{lost:?}");
+            ledger.pool.close().await;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn lg_03_an_older_copy_gets_the_registrations_of_last_time() -> Result<(), LedgerError> {
+    let dir = used(1).await?;
+    let copy = std::fs::read(file(&dir)).expect("readable");
+    let ledger = on_disk(&dir, "m1").await?;
+    let first = ledger.repositories().await?[0].id.clone();
+    let moved = ledger.register(&row("x", "/moved", 1), at(2)).await?;
+    assert_eq!(moved, first);
+    ledger.register(&row("b", "/y", 2), at(3)).await?;
+    let forgotten = ledger.register(&row("c", "/z", 3), at(4)).await?;
+    ledger.unregister(&forgotten).await?;
+    ledger.pool.close().await;
+    std::fs::write(file(&dir), copy).expect("written");
+    let ledger = on_disk(&dir, "m1").await?;
+    let rows = ledger.unconfirmed().await?;
+    let paths: Vec<_> = rows.iter().map(|row| &*row.common_dir).collect();
+    assert_eq!(paths, [Path::new("/moved"), Path::new("/y")]);
+    let records = ledger.old_records(&first, &place()).await?;
+    assert!(records.len() == 1 && records[0].file == "state.db");
+    Ok(())
+}
+
+#[tokio::test]
+async fn lg_03_a_repository_that_was_unregistered_since_does_not_come_back() -> Result<(), LedgerError> {
+    let dir = used(1).await?;
+    let copy = std::fs::read(file(&dir)).expect("readable");
+    let ledger = on_disk(&dir, "m1").await?;
+    let id = ledger.repositories().await?[0].id.clone();
+    ledger.unregister(&id).await?;
+    ledger.pool.close().await;
+    std::fs::write(file(&dir), copy).expect("written");
+    let ledger = on_disk(&dir, "m1").await?;
+    assert!(ledger.is_unconfirmed() && ledger.repositories().await?.is_empty());
+    Ok(())
+}
+
+/// The names of files beside the ledger that start so.
+fn beside(dir: &tempfile::TempDir, prefix: &str) -> usize {
+    let entries = std::fs::read_dir(dir.path()).expect("listed").flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
+#[tokio::test]
+async fn lg_03_broken_registrations_are_moved_aside_and_written_again() -> Result<(), LedgerError> {
+    let dir = used(1).await?;
+    let kept = dir.path().join("registrations.json");
+    std::fs::write(&kept, "{").expect("written");
+    let ledger = on_disk(&dir, "m1").await?;
+    assert!(!ledger.is_unconfirmed(), "the ledger itself is right");
+    assert!(std::fs::read_to_string(&kept).expect("written").contains("/x"));
+    assert_eq!(beside(&dir, "registrations.json.broken-"), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lg_04_what_can_be_read_of_a_damaged_ledger_is_evidence() -> Result<(), LedgerError> {
+    let dir = used(200).await?;
+    let ledger = on_disk(&dir, "m1").await?;
+    let id = ledger.repositories().await?[0].id.clone();
+    lose(&dir, ledger, &["registrations.json"]).await;
+    let length = std::fs::metadata(file(&dir)).expect("there").len();
+    let cut = std::fs::OpenOptions::new().write(true).open(file(&dir));
+    cut.expect("opened")
+        .set_len(length - 4096 * 3)
+        .expect("truncated");
+    let ledger = on_disk(&dir, "m1").await?;
+    assert!(ledger.is_unconfirmed());
+    let rows = ledger.unconfirmed().await?;
+    assert!(
+        rows.len() == 1 && rows[0].id == id,
+        "its registrations are read too"
+    );
+    let records = ledger.old_records(&id, &place()).await?;
+    assert!(records.len() > 20, "{} of 200", records.len());
+    assert!(records.iter().all(|it| it.file.starts_with("state.db.broken-")));
+    Ok(())
+}
+
+#[tokio::test]
+async fn lg_05_a_recovery_replaces_the_records_and_confirms_each_repository() -> Result<(), LedgerError> {
+    let dir = used(2).await?;
+    let ledger = on_disk(&dir, "m1").await?;
+    let id = ledger.repositories().await?[0].id.clone();
+    let other = ledger.register(&row("b", "/y", 2), at(3)).await?;
+    lose(&dir, ledger, &["generation"]).await;
+    let ledger = on_disk(&dir, "m1").await?;
+    ledger.keep_copy("before-recovery").await?;
+    let new = record(Slot::Ref(GitRef::new("refs/heads/1")), "jane-other");
+    let recovered = [(id.clone(), vec![new.clone()])];
+    ledger.recover(&place(), &recovered).await?;
+    assert_eq!(ledger.records(&id, &place()).await?, [new]);
+    let left: Vec<_> = ledger
+        .unconfirmed()
+        .await?
+        .into_iter()
+        .map(|row| row.id)
+        .collect();
+    assert_eq!(left, [other]);
+    assert!(ledger.is_unconfirmed(), "the ledger as a whole still waits");
+    ledger.confirm().await?;
+    ledger.pool.close().await;
+    let ledger = on_disk(&dir, "m1").await?;
+    assert!(!ledger.is_unconfirmed());
+    assert_eq!(
+        ledger.unconfirmed().await?.len(),
+        1,
+        "one that was away still waits"
+    );
+    assert_eq!(beside(&dir, "state.db.before-recovery-"), 1);
     Ok(())
 }
 
@@ -416,5 +571,34 @@ async fn old_events_are_dropped() -> Result<(), LedgerError> {
         .fetch_all(&ledger.pool)
         .await?;
     assert_eq!(left, ["old", "new"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn lg_03_registrations_at_the_same_time_are_written_one_after_the_other() -> Result<(), LedgerError> {
+    let dir = tempfile::tempdir().expect("a temp dir");
+    let ledger = on_disk(&dir, "m1").await?;
+    let file = super::registrations::RegistrationsFile::beside(&file(&dir));
+    let kept = || match file.read() {
+        super::registrations::Reading::Kept(kept) => kept.repositories.len(),
+        other => panic!("{other:?}"),
+    };
+    let turn = ledger.keep.turn.clone().lock_owned().await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..16 {
+        let (ledger, row) = (ledger.clone(), row(&format!("r{n}"), &format!("/x{n}"), n));
+        tasks.spawn(async move { ledger.register(&row, at(0)).await });
+    }
+    let first = tokio::time::timeout(Duration::from_millis(300), tasks.join_next());
+    assert!(
+        first.await.is_err(),
+        "a writer does not wait for the one before it"
+    );
+    assert_eq!(kept(), 0);
+    drop(turn);
+    while let Some(registered) = tasks.join_next().await {
+        registered.expect("no panic")?;
+    }
+    assert_eq!(kept(), 16);
     Ok(())
 }

@@ -159,6 +159,7 @@ async fn git_01_03_06_07_08_every_verb_without_file_events() {
 async fn git_02_a_branch_whose_disk_was_away_when_git_pruned_its_worktree_is_left_to_its_lease() {
     let world = Hearing::Events.world().await;
     world.configure("LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_REAP_GRACE=\"0\"\n");
+    world.trust().await;
     for (dir, branch) in [
         ("disk/away", "jane-doe-main-worktree-away"),
         ("deleted", "jane-doe-main-worktree-deleted"),

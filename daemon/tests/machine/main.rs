@@ -3,6 +3,7 @@
 
 mod disk;
 mod git;
+mod ledger;
 mod process;
 mod removal;
 #[path = "../story/world.rs"]

@@ -1,6 +1,6 @@
 //! The daemon as a process on a machine that kills it, starts it many times, and changes under it.
 
-use crate::world::{World, bytes, until};
+use crate::world::{World, answers, bytes, until};
 use lakebase_proto::{connect, v1};
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -104,7 +104,7 @@ async fn survives(world: &World, n: u32) -> bool {
     let mut child = killed_at(world, n).spawn().expect("strace is installed");
     let mut has_ended = || child.try_wait().expect("ours").is_some();
     until("it serves, or is gone", async || {
-        connect(&world.socket(), Duration::from_secs(1)).await.is_ok() || has_ended()
+        answers(&world.socket()).await || has_ended()
     })
     .await;
     if !has_ended() {

@@ -2,7 +2,7 @@
 //! are renewed, moved, kept, lost, brought back and reaped. The next one must find its way.
 
 use crate::rig::Rig;
-use crate::world::{World, bytes, until};
+use crate::world::{World, answers, bytes, until};
 use chrono::TimeDelta;
 use lakebase_proto::{Client, connect, v1};
 use local_lakebase::Limits;
@@ -54,7 +54,7 @@ impl<'a> Story<'a> {
     async fn serves(&mut self) {
         let socket = self.rig.world.socket();
         until("it serves, or has ended", async || {
-            self.has_ended() || connect(&socket, Duration::from_secs(1)).await.is_ok()
+            self.has_ended() || answers(&socket).await
         })
         .await;
     }

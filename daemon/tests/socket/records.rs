@@ -154,7 +154,7 @@ async fn sec_19_a_project_of_the_same_name_elsewhere_is_another_project() {
     assert!(!away.names().await.contains(&name));
 
     configure(&world, "away");
-    world.reconcile().await;
+    world.trust().await;
     let there = world.credential(&world.path("abc")).await.expect("ready");
     assert_ne!(there.host, here.host, "the credential is of the other service");
     assert!(away.names().await.contains(&name));

@@ -72,7 +72,7 @@ async fn sec_16_no_secret_is_in_any_log_file_process_or_error() {
     let cfg = format!("[away]\nhost = https://127.0.0.1:9\ntoken = {CANARY}\n");
     fs::write(world.path("databrickscfg"), cfg).expect("written");
     world.configure("LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_PROFILE=\"away\"\n");
-    world.reconcile().await;
+    world.trust().await;
     let said = format!(
         "{:?} {:?}",
         world.repository().await,

@@ -1,7 +1,7 @@
 //! The daemon as a process: killed, started twice, started without PostgreSQL, stopped.
 
-use crate::world::{PATIENCE, World, until};
-use lakebase_proto::{connect, fix_of, v1};
+use crate::world::{PATIENCE, World, answers, until};
+use lakebase_proto::{fix_of, v1};
 use std::collections::BTreeSet;
 use std::process::Stdio;
 use std::time::Duration;
@@ -132,10 +132,7 @@ async fn pr_02_of_many_started_at_once_one_serves() {
     })
     .await;
     let socket = world.socket();
-    until("that one serves", async || {
-        connect(&socket, PATIENCE).await.is_ok()
-    })
-    .await;
+    until("that one serves", async || answers(&socket).await).await;
     world
         .client()
         .await

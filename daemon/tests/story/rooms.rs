@@ -54,7 +54,7 @@ fn each_foreign_crate_has_one_owner() {
         ("sqlx::", &["ledger.rs"], "SQL stays with the ledger"),
         ("Utc::now", &["clock.rs"], "the wall clock is asked in one place"),
         (
-            "std::env::",
+            "std::env::var",
             &["config.rs", "failpoint.rs"],
             "the environment is read in one place, but for the fail points of builds for tests",
         ),

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long anything may take on a machine that is busy with other tests.
@@ -82,6 +82,19 @@ impl World {
         fs::write(self.main().join("lakebase.config"), text).expect("written");
     }
 
+    /// Confirms the configuration file as it is, as the user would.
+    pub(crate) async fn trust(&self) {
+        let mut request = v1::TrustConfigurationRequest {
+            path: bytes(&self.main()),
+            proposal: String::new(),
+        };
+        let mut client = self.client().await;
+        let review = client.trust_configuration(request.clone()).await;
+        request.proposal = review.expect("valid").into_inner().proposal;
+        client.trust_configuration(request).await.expect("confirmed");
+        self.reconcile().await;
+    }
+
     pub(crate) fn git(&self, args: &[&str]) {
         self.git_in(&self.main(), args);
     }
@@ -136,6 +149,24 @@ impl World {
         command
     }
 
+    /// Runs the command line in a directory of this world.
+    pub(crate) fn lakebase(&self, dir: &Path, args: &[&str]) -> Output {
+        let program = Path::new(env!("CARGO_BIN_EXE_lakebased")).with_file_name("lakebase");
+        assert!(
+            program.is_file(),
+            "build the workspace first: there is no {}",
+            program.display()
+        );
+        let daemon = self.command();
+        let mut command = Command::new(program);
+        clean(&mut command)
+            .args(args)
+            .current_dir(dir)
+            .envs(daemon.get_envs().filter_map(|(name, value)| Some((name, value?))))
+            .stdin(Stdio::null());
+        command.output().expect("it runs")
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.path("run/l.sock")
     }
@@ -149,10 +180,7 @@ impl World {
     pub(crate) async fn start_as(&mut self, mut command: Command) {
         self.daemon = Some(command.spawn().expect("it starts"));
         let socket = self.socket();
-        until("the daemon answers", async || {
-            connect(&socket, Duration::from_secs(1)).await.is_ok()
-        })
-        .await;
+        until("the daemon answers", async || answers(&socket).await).await;
     }
 
     /// Takes a daemon over that a test started by itself.
@@ -336,6 +364,16 @@ impl Drop for World {
                 .status(),
         );
     }
+}
+
+/// Whether a daemon answers there. A connection alone proves nothing: a killed daemon's child still
+/// holds the listening socket for a moment, between fork and exec.
+pub(crate) async fn answers(socket: &Path) -> bool {
+    let Ok(mut client) = connect(socket, Duration::from_secs(1)).await else {
+        return false;
+    };
+    let asked = client.get_daemon_info(v1::GetDaemonInfoRequest {});
+    matches!(tokio::time::timeout(PATIENCE, asked).await, Ok(Ok(_)))
 }
 
 /// Waits until something is so.

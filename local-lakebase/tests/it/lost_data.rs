@@ -52,7 +52,7 @@ async fn ll_06_a_removal_that_was_cut_short_is_finished_and_no_other() {
 }
 
 #[tokio::test]
-async fn ll_10_what_somebody_else_put_there_stays_or_is_moved_but_never_removed() {
+async fn ll_10_directories_of_the_user_stay_or_are_moved_and_none_is_removed() {
     let lake = shop().await;
     let dir = lake.local.data_dir().to_owned();
     let uid = lake.get("projects/shop/branches/dev").await.body["uid"]

@@ -150,6 +150,9 @@ impl control_server::Control for Service {
         collect_garbage(CollectGarbageRequest) -> v1::CollectGarbageResponse;
         list_events(ListEventsRequest) -> v1::ListEventsResponse;
         watch_events(WatchEventsRequest) -> Self::WatchEventsStream;
+        recover_ledger(RecoverLedgerRequest) -> v1::RecoverLedgerResponse;
+        trust_configuration(TrustConfigurationRequest) -> v1::TrustConfigurationResponse;
+        reset_ledger(ResetLedgerRequest) -> v1::ResetLedgerResponse;
         reconcile(ReconcileRequest) -> v1::ReconcileResponse;
         get_daemon_info(GetDaemonInfoRequest) -> v1::DaemonInfo;
         shutdown(ShutdownRequest) -> v1::ShutdownResponse;

@@ -141,7 +141,7 @@ impl<'a> Planner<'a> {
             origin: self.look.origin,
             now: self.look.now,
             by_person,
-            is_upsert_only: self.look.is_upsert_only,
+            is_unconfirmed: self.look.is_unconfirmed,
         }
     }
 }

@@ -113,7 +113,7 @@ struct World {
     asks: Asks,
     reaped: Reaped,
     policy: Policy,
-    is_upsert_only: bool,
+    is_unconfirmed: bool,
     now: Timestamp,
 }
 
@@ -131,7 +131,7 @@ impl World {
             asks: Asks::default(),
             reaped: Reaped::default(),
             policy: policy(),
-            is_upsert_only: false,
+            is_unconfirmed: false,
             now: at(1),
         }
     }
@@ -149,7 +149,7 @@ impl World {
             asks: &self.asks,
             reaped: self.reaped,
             policy: &self.policy,
-            is_upsert_only: self.is_upsert_only,
+            is_unconfirmed: self.is_unconfirmed,
             user_name: USER,
             now: self.now,
         })
@@ -1057,9 +1057,89 @@ fn fs_10_nothing_is_reaped_by_a_ledger_that_nobody_has_confirmed() {
     };
     let mut world = World::new(vec![], vec![branch], vec![gone]);
     assert_eq!(world.doings(), ["reap jane-main-worktree-abc"]);
-    world.is_upsert_only = true;
+    world.is_unconfirmed = true;
     assert!(world.doings().is_empty());
-    assert_eq!(world.why(&wt_slot("abc")), Why::Stays(Refusal::UpsertOnly));
+    assert_eq!(world.why(&wt_slot("abc")), Why::Stays(Refusal::Unconfirmed));
+}
+
+/// What a confirmed ledger does, how the slot stands with an unconfirmed one, and what that does.
+fn check_unconfirmed(mut world: World, confirmed: &str, standing: Standing, unconfirmed: &[&str]) {
+    assert_eq!(world.doings(), [confirmed]);
+    world.is_unconfirmed = true;
+    assert_eq!(world.doings(), unconfirmed, "instead of: {confirmed}");
+    assert_eq!(world.steps()[0].standing, standing, "{confirmed}");
+}
+
+#[test]
+fn lg_02_a_worktree_without_its_branch_waits_for_the_user() {
+    let (branch, owned) = owned_wt();
+    let world = |remotes, records| World::new(vec![detached("abc")], remotes, records);
+    let create = "create jane-main-worktree-abc from production";
+    check_unconfirmed(world(vec![], vec![]), create, Standing::Blocked, &[]);
+    let missing = Record {
+        since: at(-5),
+        ..owned.clone()
+    };
+    check_unconfirmed(world(vec![], vec![missing]), create, Standing::Blocked, &[]);
+    let adopt = "adopt jane-main-worktree-abc";
+    check_unconfirmed(world(vec![branch.clone()], vec![]), adopt, Standing::Blocked, &[]);
+    let other = Record {
+        uid: Some(BranchUid::new("br-other")),
+        ..owned
+    };
+    check_unconfirmed(
+        world(vec![branch], vec![other]),
+        "quarantine",
+        Standing::Blocked,
+        &[],
+    );
+}
+
+#[test]
+fn lg_02_a_recorded_branch_is_renewed_and_nothing_is_given_up() {
+    let (branch, owned) = owned_wt();
+    let world = |remote, record| World::new(vec![detached("abc")], vec![remote], vec![record]);
+    let due = RemoteBranch {
+        expire_time: Some(at(2)),
+        ..branch.clone()
+    };
+    check_unconfirmed(world(due, owned.clone()), "renew", Standing::Ready, &["renew"]);
+    let open = RemoteBranch {
+        expire_time: None,
+        ..branch
+    };
+    let held = Record {
+        lease_held: true,
+        ..owned.clone()
+    };
+    check_unconfirmed(world(open, held), "release", Standing::Ready, &[]);
+    let name = "jane-main-worktree-gone";
+    let gone = record(wt_slot("gone"), name, RecordState::Owned);
+    let remote = remote(name, Some("production"), Some(at(9)));
+    let absent = World::new(vec![], vec![remote], vec![gone.clone()]);
+    check_unconfirmed(absent, "mark absent", Standing::Unused, &[]);
+    check_unconfirmed(
+        World::new(vec![], vec![], vec![gone]),
+        "forget",
+        Standing::Unused,
+        &[],
+    );
+}
+
+#[test]
+fn lg_02_a_worktree_whose_parent_is_not_known_waits_for_the_user() {
+    let mut world = World::new(vec![main_worktree(), detached("abc")], vec![], vec![]);
+    world.is_unconfirmed = true;
+    assert_eq!(world.doings(), Vec::<String>::new());
+    for slot in [main_slot(), wt_slot("abc")] {
+        assert_eq!(world.why(&slot), Why::Unconfirmed);
+    }
+    assert!(
+        world
+            .steps()
+            .iter()
+            .all(|step| step.standing == Standing::Blocked)
+    );
 }
 
 // ---- a life

@@ -319,7 +319,7 @@ impl Pass<'_> {
             backing_off: &backing_off,
             asks: &self.asks,
             reaped,
-            is_upsert_only: self.world.is_unconfirmed && !self.has(Mutant::Confirmed),
+            is_unconfirmed: self.world.is_unconfirmed && !self.has(Mutant::Confirmed),
             policy: &policy,
             user_name: USER,
             now,
@@ -359,6 +359,7 @@ impl Pass<'_> {
 
     fn apply(&mut self, step: &Step) -> Result<(), Stop> {
         let slot = &step.slot;
+        self.world.judge_step(step);
         match &step.action {
             Action::Keep => Ok(()),
             Action::Create { branch, source, ttl } => {

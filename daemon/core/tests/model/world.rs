@@ -11,6 +11,7 @@ use crate::service::{Maker, Manners, Service};
 use chrono::TimeDelta;
 use daemon_core::Timestamp;
 use daemon_core::ids::{BranchId, BranchUid, GitRef, ProjectId, RepositoryId, Slot};
+use daemon_core::plan::{Action, Step};
 use daemon_core::state::{OnExisting, Policy, Record, RecordState, WorktreeSource};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -262,6 +263,25 @@ impl World {
                 seen.was_removed |= git.was_removed(&record.slot);
                 seen.first_absent.get_or_insert(self.now);
             }
+        }
+    }
+
+    /// Judges a step by whether the ledger is confirmed: until then nothing is created, taken over or given up.
+    pub(crate) fn judge_step(&mut self, step: &Step) {
+        let is_forbidden = matches!(
+            step.action,
+            Action::Create { .. }
+                | Action::Adopt { .. }
+                | Action::Hold
+                | Action::Release { .. }
+                | Action::Reap(_)
+                | Action::Forget
+        );
+        if self.is_unconfirmed && is_forbidden {
+            self.note(format!(
+                "{:?} for {} by a ledger that was lost",
+                step.action, step.slot
+            ));
         }
     }
 

@@ -1,0 +1,4 @@
+//! Answers of the control contract, by subject.
+
+mod recovery;
+mod trust;
