@@ -129,7 +129,7 @@ async fn make_schema(schema: &Schema, connection: &mut PgConnection) -> Result<(
 /// that after the other transaction was committed.
 fn is_made_by_another(error: &sqlx::Error) -> bool {
     let error = error.as_database_error();
-    error.is_some_and(|error| error.is_unique_violation())
+    error.is_some_and(sqlx::error::DatabaseError::is_unique_violation)
 }
 
 /// A handle to the database of this worktree, whichever that is now.
