@@ -13,7 +13,7 @@ const ROUNDS: u64 = 200;
 #[derive(Debug, Default)]
 struct Left {
     failed: u64,
-    there: u64,
+    there: Vec<String>,
 }
 
 impl Left {
@@ -24,10 +24,9 @@ impl Left {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if dir.exists() {
-            self.there += 1;
             let found = Command::new("find").arg(dir).output().expect("find is installed");
-            let env = fs::read_to_string(dir.join(".env"));
-            println!("left: {env:?} {}", String::from_utf8_lossy(&found.stdout));
+            self.there
+                .push(String::from_utf8_lossy(&found.stdout).into_owned());
             fs::remove_dir_all(dir).expect("removed");
         }
     }
@@ -114,9 +113,8 @@ async fn fs_18_no_directory_of_a_linked_worktree_is_left_by_rm() {
         let is_removed = remove(&world, &dir).await;
         left.count(&dir, is_removed).await;
     }
-    println!("{left:?}");
-    // The first write may still meet a removal that has read the directory: then what is left goes.
-    assert_eq!(left.there, 0, "{left:?}");
+    // A first write may meet a removal that has read the directory already: then what is left goes.
+    assert!(left.there.is_empty(), "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,9 +138,8 @@ async fn fs_18_no_directory_of_a_repository_is_left_by_rm() {
         let is_removed = remove(&world, &dir).await;
         left.count(&dir, is_removed).await;
     }
-    println!("{left:?}");
-    // The first write may still meet a removal that has read the directory: then what is left goes.
-    assert_eq!(left.there, 0, "{left:?}");
+    // A first write may meet a removal that has read the directory already: then what is left goes.
+    assert!(left.there.is_empty(), "{left:?}");
 }
 
 fn copy(from: &Path, to: &Path) {
