@@ -7,7 +7,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const ROUNDS: u64 = 200;
+/// `LAKEBASE_TEST_LONG=1` takes more of them.
+fn rounds() -> u64 {
+    match std::env::var_os("LAKEBASE_TEST_LONG") {
+        Some(_) => 200,
+        None => 25,
+    }
+}
 
 /// Removals that failed, and directories that were there afterwards.
 #[derive(Debug, Default)]
@@ -89,7 +95,7 @@ async fn remove(world: &World, dir: &Path) -> bool {
 
 /// Another moment of the pass in each round.
 async fn moment(round: u64) {
-    tokio::time::sleep(Duration::from_micros(round * 733 % 90_000)).await;
+    tokio::time::sleep(Duration::from_micros(round * 7_919 % 90_000)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +109,7 @@ async fn fs_18_no_directory_of_a_linked_worktree_is_left_by_rm() {
     world.branch(&dir).await;
     let dot_git = fs::read(dir.join(".git")).expect("readable");
     let mut left = Left::default();
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         unregister(&world).await;
         fs::create_dir_all(&dir).expect("made");
         fs::write(dir.join(".git"), &dot_git).expect("written");
@@ -127,7 +133,7 @@ async fn fs_18_no_directory_of_a_repository_is_left_by_rm() {
     world.branch(&dir).await;
     copy(&dir, &kept);
     let mut left = Left::default();
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         unregister(&world).await;
         if dir.exists() {
             fs::remove_dir_all(&dir).expect("removed");
