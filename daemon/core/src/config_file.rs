@@ -126,14 +126,14 @@ pub fn parse(text: &str) -> Result<Settings, ConfigError> {
 /// Parses a text that was valid when it was stored, perhaps for an earlier release. A key or a value that is not valid today has
 /// its default; `None` when there is no project.
 pub fn parse_stored(text: &str) -> Option<Settings> {
-    let mut kept = String::new();
-    for line in text.lines() {
-        let with_line = format!("{kept}{line}\n");
-        match parse(&with_line) {
-            // A text without a project is not refused before its end.
-            Ok(_) => kept = with_line,
-            Err(error) if error.line.is_none() => kept = with_line,
-            Err(_) => {}
+    // With the project first, every prefix of the text is a configuration.
+    let is_project = |line: &&str| line.trim_start().starts_with("LAKEBASE_PROJECT_ID");
+    let (project, others): (Vec<&str>, Vec<&str>) = text.lines().partition(is_project);
+    let mut kept = project.join("\n");
+    for line in others {
+        let with_line = format!("{kept}\n{line}");
+        if parse(&with_line).is_ok() {
+            kept = with_line;
         }
     }
     parse(&kept).ok()

@@ -182,6 +182,25 @@ async fn sec_54_what_was_shown_is_what_is_confirmed() {
     assert!(rig.world.repository().await.proposed_changes.is_empty());
 }
 
+/// Commits a configuration that is a link, or too large, on a git branch of its own.
+fn commit_odd_file(rig: &Rig, name: &str, is_link: bool) {
+    let work = rig.world.path("abc");
+    let file = work.join("lakebase.config");
+    fs::remove_file(&file).expect("removed");
+    if is_link {
+        std::os::unix::fs::symlink(".gitignore", &file).expect("linked");
+    } else {
+        fs::write(&file, format!("{SHOP}#{}\n", "x".repeat(70_000))).expect("written");
+    }
+    for args in [
+        &["switch", "-q", "-c", name][..],
+        &["add", "lakebase.config"],
+        &["commit", "-q", "-m", name],
+    ] {
+        rig.world.git_in(&work, args);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec_55_a_bare_repository_is_read_from_the_commit_of_its_head() {
     let rig = merged().await;
@@ -223,18 +242,8 @@ async fn sec_55_a_bare_repository_is_read_from_the_commit_of_its_head() {
     rig.world.reconcile_at(&dir).await;
     assert_eq!(of_bare().await.project_id, "other");
     // A link or a large file in the commit is no configuration, and an unborn HEAD has none: nothing changes.
-    let work = rig.world.path("abc");
     for (name, is_link) in [("link", true), ("large", false)] {
-        let file = work.join("lakebase.config");
-        fs::remove_file(&file).expect("removed");
-        if is_link {
-            std::os::unix::fs::symlink(".gitignore", &file).expect("linked");
-        } else {
-            fs::write(&file, format!("{SHOP}#{}\n", "x".repeat(70_000))).expect("written");
-        }
-        rig.world.git_in(&work, &["switch", "-q", "-c", name]);
-        rig.world.git_in(&work, &["add", "lakebase.config"]);
-        rig.world.git_in(&work, &["commit", "-q", "-m", name]);
+        commit_odd_file(&rig, name, is_link);
         rig.world
             .git_in(&bare, &["fetch", "-q", "origin", &format!("{name}:{name}")]);
         let head = format!("refs/heads/{name}");
