@@ -96,6 +96,7 @@ pub(crate) struct Local {
     api_url: String,
     data_dir: String,
     databricks_config_file: String,
+    databricks_config_profile: &'static str,
     ca_file: String,
     postgres_version: Option<String>,
 }
@@ -245,6 +246,7 @@ impl From<&v1::LocalLakebase> for Local {
             api_url: local.api_url.clone(),
             data_dir: local.data_dir.clone(),
             databricks_config_file: local.databricks_config_file.clone(),
+            databricks_config_profile: words::LOCAL_PROFILE,
             ca_file: local.ca_file.clone(),
             postgres_version: filled(&local.postgres_version),
         }

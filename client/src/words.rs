@@ -6,6 +6,9 @@ use lakebase_proto::v1::{
 use owo_colors::Style;
 use prost_types::Timestamp;
 
+/// Profile of Local Lakebase in its file of profiles, with its token.
+pub(crate) const LOCAL_PROFILE: &str = "local";
+
 /// How far a moment is from now, as in `in 5 h 12 min` or `3 days ago`.
 pub(crate) fn relative(at: &Timestamp, now: &Timestamp) -> String {
     let seconds = at.seconds - now.seconds;
@@ -55,6 +58,8 @@ pub(crate) fn size(bytes: u64) -> String {
 /// How large a branch is, and what of that is not shared with other branches, where that is known.
 pub(crate) fn sizes(branch: &Branch) -> String {
     match branch.own_size_bytes {
+        // No database is empty.
+        0 if branch.logical_size_bytes == 0 => "not measured yet".to_owned(),
         0 => size(branch.logical_size_bytes),
         // Files round up: no branch shares more than nothing.
         own if own >= branch.logical_size_bytes => format!("{}, all own", size(own)),

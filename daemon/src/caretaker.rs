@@ -6,7 +6,7 @@ use crate::clock;
 use crate::ledger::{Place, RepositoryRow};
 use crate::patient::{Budget, Desk};
 use crate::reconcile::Reconciler;
-use crate::repository_config;
+use crate::repository_config::Confirmed;
 use crate::services::chain;
 use anyhow::{Context, anyhow};
 use daemon_core::plan::{Action, Standing, Step, Unattended, unattended};
@@ -75,11 +75,7 @@ async fn is_gone(row: &RepositoryRow, desk: &Desk) -> bool {
 
 /// Gives back what was held in one repository, where nothing forks from it any more.
 async fn give_back(reconciler: &Reconciler, row: &RepositoryRow) -> anyhow::Result<()> {
-    let Some(settings) = row
-        .confirmed_config
-        .as_deref()
-        .and_then(repository_config::parse_again)
-    else {
+    let Some(settings) = Confirmed::of(row.confirmed_config.as_deref()).settings() else {
         return Ok(());
     };
     let provider = reconciler.services.provider(&settings).await;

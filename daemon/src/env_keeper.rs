@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
-/// How long a file that we wrote must be missing before it is written again: git may be about to remove a linked worktree,
-/// which takes long when it holds much, and fails if something new appears in it.
+/// How long a file that we wrote must be missing before it is written again: its directory may be about to be removed, which
+/// takes long when it holds much, and fails if something new appears in it.
 const MISSING_FOR: Duration = Duration::from_secs(20);
 
 /// How a file looked; if it looks otherwise, somebody else wrote.
@@ -85,6 +85,20 @@ impl EnvKeeper {
         Ok(())
     }
 
+    /// Removes the files of worktrees that are gone, with the directories that are empty then.
+    pub(crate) async fn sweep(&mut self, disk: &Turnstile) {
+        let files = self.files.clone();
+        let sweep = move || {
+            let abandoned = files.values().map(|guarded| &guarded.file);
+            for file in abandoned.filter(|file| env_writer::is_abandoned(file)) {
+                env_writer::remove_abandoned(file);
+            }
+        };
+        if let Err(hangs) = disk.run(sweep).await {
+            tracing::debug!(%hangs, "files of removed worktrees may stay");
+        }
+    }
+
     /// Takes over the files of the worktrees, whose inspection began then.
     pub(crate) fn inspected(&mut self, files: Arc<Files>, began_at: std::time::Instant) {
         (self.files, self.inspected_at) = (files, began_at);
@@ -111,10 +125,15 @@ impl EnvKeeper {
             return Err(problem);
         }
         let (guard, place) = (guard.clone(), guarded.clone());
+        // One that was there a moment ago and is missing when it is written may be going too.
+        let mut may_create = true;
         if let Some(written) = self.written.get_mut(id) {
             let is_right = written.is_right(guarded, minted);
-            if is_right && verdict.is_some() || written.may_be_going(id) {
+            if is_right && verdict.is_some() || written.may_be_going() {
                 return Ok(());
+            }
+            if written.found.is_some() {
+                may_create = false;
             }
             if is_right {
                 let since = self.inspected_at;
@@ -125,7 +144,7 @@ impl EnvKeeper {
         let (of, with) = (target.clone(), minted.clone());
         let write = move || {
             guard
-                .write(&place, &of, &with)
+                .write(&place, may_create, &of, &with)
                 .map(|()| stamp(&place.file.path()))
         };
         let stamp = disk.run(write).await;
@@ -206,8 +225,8 @@ impl Written {
         is_same(&self.minted, minted) && self.found == self.stamp && is_same_file
     }
 
-    fn may_be_going(&mut self, id: &WorktreeId) -> bool {
-        if id == &WorktreeId::Main || self.found.is_some() || !self.guarded.may_hold_block() {
+    fn may_be_going(&mut self) -> bool {
+        if self.found.is_some() || !self.guarded.may_hold_block() {
             return false;
         }
         self.missing_since.get_or_insert_with(Instant::now).elapsed() < MISSING_FOR

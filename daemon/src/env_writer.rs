@@ -9,9 +9,10 @@ use daemon_core::config_file::Settings;
 use daemon_core::env_file::{self, BrokenBlock, Connection, Leftover};
 use daemon_core::ids::WorktreeId;
 use secrecy::ExposeSecret;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -37,6 +38,33 @@ pub(crate) struct EnvFile {
     pub(crate) admin_dir: PathBuf,
     /// Git's directory of the repository.
     pub(crate) common_dir: PathBuf,
+}
+
+/// Whether a file may be created that is not there. A new name in a directory makes its removal fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// Unless one of these names of the root has gone since.
+    Create(Names),
+    /// It was there before: perhaps its directory is being removed.
+    Leave,
+}
+
+/// The names in a directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Names(Vec<OsString>);
+
+impl Names {
+    /// Reads the names in the root of a worktree; none where that cannot be read. Blocking.
+    pub(crate) fn of(file: &EnvFile) -> Self {
+        let entries = fs::read_dir(&file.worktree_root).into_iter().flatten().flatten();
+        Self(entries.map(|entry| entry.file_name()).collect())
+    }
+
+    /// Returns whether one of them is missing by now: files are being removed there.
+    fn are_going(&self, file: &EnvFile) -> bool {
+        let mut all = self.0.iter().map(|name| file.worktree_root.join(name));
+        all.any(|path| fs::symlink_metadata(path).is_err())
+    }
 }
 
 /// What becomes of a file that holds nothing but the block, when that is taken out.
@@ -99,8 +127,13 @@ fn common_dir(worktree: &WorktreeView) -> &Path {
 ///
 /// # Errors
 /// Why the file is not written, and what a person can do; the worktree works without it.
-pub(crate) fn write(file: &EnvFile, _: &Permit, target: &Target, minted: &Minted) -> Result<(), Problem> {
-    let path = file.path();
+pub(crate) fn write(
+    file: &EnvFile,
+    _: &Permit,
+    missing: &Missing,
+    target: &Target,
+    minted: &Minted,
+) -> Result<(), Problem> {
     check_place(file)?;
     let ssl_root_cert = target
         .ssl_root_cert
@@ -119,7 +152,7 @@ pub(crate) fn write(file: &EnvFile, _: &Permit, target: &Target, minted: &Minted
         },
         &file.prefix,
     );
-    keep_block(&path, &file.admin_dir, &variables)
+    keep_block(file, missing, &variables)
 }
 
 /// Returns whether the file may hold a block of ours. Blocking.
@@ -142,26 +175,56 @@ pub(crate) fn may_hold_block(file: &EnvFile) -> Result<bool, Problem> {
 /// # Errors
 /// Why it is still there.
 pub(crate) fn remove(file: &EnvFile, emptied: Emptied) -> Result<bool, Problem> {
+    if is_abandoned(file) {
+        return Ok(remove_abandoned(file));
+    }
     if !may_hold_block(file)? {
         return Ok(false);
     }
-    let path = file.path();
-    rewrite(&path, &file.admin_dir, env_file::without_block)?;
+    rewrite(file, &Missing::Leave, env_file::without_block)?;
     if emptied == Emptied::Goes {
-        delete_empty(&path, &file.admin_dir)?;
+        delete_empty(file)?;
     }
     Ok(true)
 }
 
+/// Returns whether the worktree was removed and the file is still there: one that was created while `rm -rf` ran, which
+/// fails then. Blocking.
+pub(crate) fn is_abandoned(file: &EnvFile) -> bool {
+    let is_missing =
+        |path: &Path| fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    is_missing(&file.worktree_root.join(".git")) && !is_missing(&file.path())
+}
+
+/// Deletes a file that holds nothing but our block, and the directories above it that are empty then, up to the root of the
+/// removed worktree. Returns whether the file was deleted. Blocking.
+pub(crate) fn remove_abandoned(file: &EnvFile) -> bool {
+    let path = file.path();
+    let Some(text) = read_leftover(&path) else {
+        return false;
+    };
+    let is_only_block =
+        env_file::without_block(&text).is_ok_and(|rest| rest != text && rest.trim().is_empty());
+    if !is_only_block || fs::remove_file(&path).is_err() {
+        return false;
+    }
+    let mut above = path.ancestors().skip(1);
+    let is_removed = |dir: &Path| dir.starts_with(&file.worktree_root) && fs::remove_dir(dir).is_ok();
+    while above.next().is_some_and(is_removed) {}
+    tracing::info!(file = %path.display(), "removed the `.env` of a worktree that is gone");
+    true
+}
+
 /// Deletes the file if nothing is in it. It is moved aside before it is read for the last time, so
 /// a line that is written at the same time is not lost.
-fn delete_empty(path: &Path, admin_dir: &Path) -> Result<(), Problem> {
+fn delete_empty(file: &EnvFile) -> Result<(), Problem> {
+    let path = &file.path();
     let delete = || -> io::Result<String> {
         if fs::symlink_metadata(path)?.len() > 0 {
             return Ok(String::new());
         }
-        let dir = path.parent().unwrap_or(Path::new("."));
-        let aside = new_file(dir, admin_dir)?;
+        check_whole(file)?;
+        let aside = new_file(file, "", || check_whole(file))?;
         fs::rename(path, aside.file.path())?;
         if !fs::symlink_metadata(aside.file.path())?.is_file() {
             aside.file.persist_noclobber(path)?;
@@ -173,7 +236,8 @@ fn delete_empty(path: &Path, admin_dir: &Path) -> Result<(), Problem> {
     if written.is_empty() {
         return Ok(());
     }
-    rewrite(path, admin_dir, |text| Ok(format!("{written}{text}")))
+    let missing = Missing::Create(Names::default());
+    rewrite(file, &missing, |text| Ok(format!("{written}{text}")))
 }
 
 /// Takes the block out of each of these files; what cannot be done is logged. Blocking.
@@ -185,17 +249,18 @@ pub(crate) fn remove_all(files: &[EnvFile]) {
 }
 
 /// Puts the block into the file.
-fn keep_block(path: &Path, admin_dir: &Path, variables: &[(String, String)]) -> Result<(), Problem> {
-    rewrite(path, admin_dir, |text| env_file::with_block(text, variables))
+fn keep_block(file: &EnvFile, missing: &Missing, variables: &[(String, String)]) -> Result<(), Problem> {
+    rewrite(file, missing, |text| env_file::with_block(text, variables))
 }
 
 /// Changes the file, whatever others write into it meanwhile.
 fn rewrite(
-    path: &Path,
-    admin_dir: &Path,
+    file: &EnvFile,
+    missing: &Missing,
     change: impl Fn(&str) -> Result<String, BrokenBlock>,
 ) -> Result<(), Problem> {
-    for dir in [path.parent(), Some(admin_dir)].into_iter().flatten() {
+    let path = &file.path();
+    for dir in [path.parent(), Some(&*file.admin_dir)].into_iter().flatten() {
         sweep(dir, path);
     }
     let mut before = read(path).map_err(|error| cannot("read", path, &error))?;
@@ -208,7 +273,7 @@ fn rewrite(
         if before == after && in_place == after && is_private(path) {
             return Ok(());
         }
-        let replaced = replace(path, admin_dir, &after).map_err(|error| cannot("write", path, &error))?;
+        let replaced = replace(file, missing, &after).map_err(|error| cannot("write", path, &error))?;
         if replaced == in_place {
             return Ok(());
         }
@@ -325,34 +390,37 @@ fn is_private(path: &Path) -> bool {
 
 /// Writes a new file and puts it in the place of the old one, so that no reader ever sees half. Returns what it took the
 /// place of.
-fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
+fn replace(file: &EnvFile, missing: &Missing, text: &str) -> io::Result<String> {
+    let path = &file.path();
     let dir = path.parent().unwrap_or(Path::new("."));
     let is_there = fs::symlink_metadata(path).is_ok();
-    let mut new = new_file(dir, admin_dir)?;
-    let file = &mut new.file;
-    file.as_file()
-        .set_permissions(fs::Permissions::from_mode(0o600))?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
+    let may_create = matches!(missing, Missing::Create(_)) && !is_there;
+    let check = || match missing {
+        Missing::Create(names) if may_create && names.are_going(file) => Err(went_away()),
+        Missing::Leave if !is_there => Err(went_away()),
+        Missing::Create(_) | Missing::Leave => check_whole(file),
+    };
+    check()?;
+    let new = new_file(file, text, check)?;
+    let written = &new.file;
     failpoint::pass("env: new file written");
-    let replaced = match exchange(file.path(), path)? {
-        Swap::Done if fs::symlink_metadata(file.path())?.is_file() => read(file.path())?,
+    let replaced = match exchange(written.path(), path)? {
+        Swap::Done if fs::symlink_metadata(written.path())?.is_file() => read(written.path())?,
         Swap::Done => {
             // Somebody put a link there meanwhile, and it is neither followed nor lost.
-            exchange(file.path(), path)?;
+            exchange(written.path(), path)?;
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "it is not a plain file",
             ));
         }
-        Swap::NothingThere if is_there => {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "it went away; perhaps the worktree is being removed",
-            ));
-        }
+        Swap::NothingThere if !may_create => return Err(went_away()),
         Swap::NothingThere => {
             new.file.persist_noclobber(path)?;
+            if is_abandoned(file) {
+                remove_abandoned(file);
+                return Err(went_away());
+            }
             String::new()
         }
         Swap::Unsupported => {
@@ -366,33 +434,89 @@ fn replace(path: &Path, admin_dir: &Path, text: &str) -> io::Result<String> {
     Ok(replaced)
 }
 
+/// Checks that nothing of the worktree was removed that it needs to be one: see
+/// <https://git-scm.com/docs/gitrepository-layout>. A new name in a directory that is being removed makes that fail.
+fn check_whole(file: &EnvFile) -> io::Result<()> {
+    let parts = [
+        file.admin_dir.join("HEAD"),
+        file.common_dir.join("objects"),
+        file.common_dir.join("refs"),
+    ];
+    let is_whole = git::leads_back(&file.worktree_root, &file.admin_dir)
+        && parts.iter().all(|part| fs::symlink_metadata(part).is_ok());
+    if is_whole { Ok(()) } else { Err(went_away()) }
+}
+
+fn went_away() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        "it went away; perhaps the worktree is being removed",
+    )
+}
+
 /// A new file, and the directory that was made for it.
 struct Fresh {
-    file: tempfile::NamedTempFile,
+    file: tempfile::NamedTempFile<()>,
     /// Removed after the file.
     _aside: Option<tempfile::TempDir>,
 }
 
-/// Makes a file in git's directory of the worktree. Where that is on another disk, the file is made
+/// Writes a file in git's directory of the worktree. Where that is on another disk, the file is made
 /// beside the place where it is to go, in a directory `.git`, which git never lists.
-fn new_file(dir: &Path, admin_dir: &Path) -> io::Result<Fresh> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY);
+fn new_file(file: &EnvFile, text: &str, check: impl Fn() -> io::Result<()>) -> io::Result<Fresh> {
+    let (path, admin_dir) = (file.path(), &*file.admin_dir);
+    let dir = path.parent().unwrap_or(&file.worktree_root);
     let device = |dir: &Path| fs::metadata(dir).map(|meta| meta.dev()).ok();
     if device(admin_dir).is_some_and(|there| Some(there) == device(dir))
-        && let Ok(file) = builder.tempfile_in(admin_dir)
+        && let Ok(file) = written_in(admin_dir, text, &check)
     {
         return Ok(Fresh { file, _aside: None });
     }
+    check()?;
     sweep_aside(dir);
-    let aside = builder.tempdir_in(dir)?;
+    let aside = tempfile::Builder::new().prefix(TEMPORARY).tempdir_in(dir)?;
     let hidden = aside.path().join(".git");
     fs::create_dir(&hidden)?;
-    let file = builder.tempfile_in(hidden)?;
+    let file = written_in(&hidden, text, &check)?;
     Ok(Fresh {
         file,
         _aside: Some(aside),
     })
+}
+
+/// Writes a file to the disk and only then gives it a name, where the system can: the directory may be about to be removed,
+/// which fails while a new name is in it.
+fn written_in(
+    dir: &Path,
+    text: &str,
+    check: &impl Fn() -> io::Result<()>,
+) -> io::Result<tempfile::NamedTempFile<()>> {
+    let write = |mut file: &fs::File| {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY);
+    let unnamed = tempfile::tempfile_in(dir)?;
+    write(&unnamed)?;
+    // A removal may have begun while the disk was waited for.
+    check()?;
+    builder
+        .make_in(dir, |path| give_name(&unnamed, path))
+        .or_else(|_| {
+            let file = builder.tempfile_in(dir)?;
+            write(file.as_file())?;
+            let (_, path) = file.into_parts();
+            Ok(tempfile::NamedTempFile::from_parts((), path))
+        })
+}
+
+/// Gives a file a name that has none: see `O_TMPFILE` in <https://man7.org/linux/man-pages/man2/open.2.html>.
+fn give_name(file: &fs::File, path: &Path) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(linkat(CWD, open.as_str(), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// Removes the directories that a killed daemon left beside the file: those with nothing in them
@@ -448,26 +572,53 @@ mod tests {
         vec![("PGPASSWORD".into(), "secret".into())]
     }
 
-    fn env() -> (tempfile::TempDir, PathBuf) {
+    /// A worktree that leads back, and its file, which is not there.
+    fn env() -> (tempfile::TempDir, EnvFile) {
         let dir = tempfile::tempdir().expect("a temp dir");
-        let path = dir.path().join(".env");
-        (dir, path)
+        let root = dir.path().canonicalize().expect("there");
+        let admin_dir = root.join(".git");
+        make_git_dir(&admin_dir);
+        let file = EnvFile {
+            worktree_root: root,
+            relative: ".env".into(),
+            prefix: String::new(),
+            common_dir: admin_dir.clone(),
+            admin_dir,
+        };
+        (dir, file)
     }
 
+    fn make_git_dir(dir: &Path) {
+        fs::create_dir_all(dir.join("objects")).expect("made");
+        fs::create_dir(dir.join("refs")).expect("made");
+        fs::write(dir.join("HEAD"), "ref: refs/heads/main\n").expect("written");
+    }
+
+    fn new_name() -> Missing {
+        Missing::Create(Names::default())
+    }
+
+    fn put(file: &EnvFile) {
+        keep_block(file, &new_name(), &variables()).expect("written");
+    }
+
+    /// All names but that of git's directory.
     fn names(dir: &Path) -> Vec<String> {
         let entries = fs::read_dir(dir).expect("listed").flatten();
         entries
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| name != ".git")
             .collect()
     }
 
     #[test]
     fn fs_13_a_link_that_comes_in_the_middle_of_a_write_is_neither_followed_nor_lost() {
-        let (dir, path) = env();
+        let (dir, file) = env();
+        let path = file.path();
         let outside = dir.path().join("outside");
         fs::write(&outside, "precious\n").expect("written");
         std::os::unix::fs::symlink(&outside, &path).expect("linked");
-        assert!(replace(&path, dir.path(), "A=1\n").is_err());
+        assert!(replace(&file, &new_name(), "A=1\n").is_err());
         assert_eq!(fs::read_link(&path).expect("still a link"), outside);
         assert_eq!(fs::read_to_string(&outside).expect("readable"), "precious\n");
         assert_eq!(names(dir.path()).len(), 2, "nothing is left behind");
@@ -475,7 +626,8 @@ mod tests {
 
     #[test]
     fn fs_15_what_a_killed_write_left_is_taken_away() {
-        let (dir, path) = env();
+        let (dir, file) = env();
+        let path = file.path();
         let old = |text: &str| env_file::with_block(text, &variables()).expect("no block");
         fs::write(dir.path().join(".env.lakebase-x1y2z3"), old("A=1\n")).expect("written");
         fs::write(dir.path().join(".env.lakebase-x1y2z4"), old("THEIRS=1\n")).expect("written");
@@ -492,7 +644,7 @@ mod tests {
         fs::create_dir(dir.path().join(".env.lakebase-dirdir")).expect("made");
         std::os::unix::fs::symlink(&path, dir.path().join(".env.lakebase-linked")).expect("linked");
         fs::write(&path, "A=1\n").expect("written");
-        keep_block(&path, path.parent().expect("it has one"), &variables()).expect("written");
+        put(&file);
         let mut names = names(dir.path());
         names.sort();
         let mut expected = vec![
@@ -511,32 +663,33 @@ mod tests {
 
     #[test]
     fn fs_16_the_file_is_the_users_alone_whatever_it_was() {
-        let (_dir, path) = env();
+        let (_dir, file) = env();
+        let path = file.path();
         fs::write(&path, "A=1\n").expect("written");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).expect("changed");
-        keep_block(&path, path.parent().expect("it has one"), &variables()).expect("written");
+        put(&file);
         assert!(is_private(&path));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
-        keep_block(&path, path.parent().expect("it has one"), &variables()).expect("written");
+        put(&file);
         assert!(is_private(&path), "also when the text is right already");
     }
 
     #[test]
     fn a_write_makes_no_new_name_in_the_worktree() {
-        let (dir, path) = env();
-        let admin = tempfile::tempdir().expect("a temp dir");
-        fs::write(&path, "A=1\n").expect("written");
-        let file = new_file(dir.path(), admin.path()).expect("made");
-        assert!(file.file.path().starts_with(admin.path()));
-        drop(file);
-        keep_block(&path, admin.path(), &variables()).expect("written");
-        assert_eq!((names(dir.path()).len(), names(admin.path()).len()), (1, 0));
+        let (dir, file) = env();
+        fs::write(file.path(), "A=1\n").expect("written");
+        let new = new_file(&file, "", || Ok(())).expect("made");
+        assert!(new.file.path().starts_with(&file.admin_dir));
+        drop(new);
+        put(&file);
+        assert_eq!((names(dir.path()).len(), names(&file.admin_dir).len()), (1, 3));
     }
 
     /// An editor that replaces the file, as most do, while we replace it too: both keep what they wrote.
     #[test]
     fn fs_17_what_somebody_writes_at_the_same_time_is_not_lost() {
-        let (dir, path) = env();
+        let (dir, file) = env();
+        let path = file.path();
         fs::write(&path, "").expect("written");
         let (theirs, new) = (path.clone(), dir.path().join("editor.tmp"));
         let editor = std::thread::spawn(move || {
@@ -560,24 +713,14 @@ mod tests {
         while !editor.is_finished() {
             n += 1;
             let other = vec![("PGPASSWORD".to_owned(), format!("secret{n}"))];
-            keep_block(&path, dir.path(), &other).expect("written");
+            keep_block(&file, &new_name(), &other).expect("written");
         }
         editor.join().expect("no line is lost");
     }
 
     /// The file of a worktree that leads back, with a block in it between a user's lines.
     fn in_worktree(before: &str, after: &str) -> (tempfile::TempDir, EnvFile) {
-        let dir = tempfile::tempdir().expect("a temp dir");
-        let root = dir.path().canonicalize().expect("there");
-        let admin_dir = root.join(".git");
-        fs::create_dir(&admin_dir).expect("made");
-        let file = EnvFile {
-            worktree_root: root,
-            relative: ".env".into(),
-            prefix: String::new(),
-            common_dir: admin_dir.clone(),
-            admin_dir,
-        };
+        let (dir, file) = env();
         let block = env_file::with_block(before, &variables()).expect("no block");
         fs::write(file.path(), block + after).expect("written");
         (dir, file)
@@ -601,11 +744,7 @@ mod tests {
         let (_dir, file) = in_worktree("", "");
         assert_eq!(remove(&file, Emptied::Goes), Ok(true));
         assert!(!file.path().exists());
-        assert_eq!(
-            names(&file.admin_dir),
-            Vec::<String>::new(),
-            "nothing is left aside"
-        );
+        assert_eq!(names(&file.admin_dir).len(), 3, "nothing is left aside");
         let (_dir, file) = in_worktree("", "");
         assert_eq!(remove(&file, Emptied::Stays), Ok(true));
         assert_eq!(fs::read_to_string(file.path()).expect("there"), "");
@@ -641,7 +780,7 @@ mod tests {
             }
         });
         while !program.is_finished() {
-            keep_block(&file.path(), &file.admin_dir, &variables()).ok();
+            keep_block(&file, &new_name(), &variables()).ok();
             remove(&file, Emptied::Goes).ok();
         }
         program.join().expect("no line is lost");
@@ -650,7 +789,7 @@ mod tests {
     /// A worktree on another disk than its repository.
     #[test]
     fn sec_35_a_new_file_beside_the_old_one_is_not_listed_by_git() {
-        let (dir, path) = env();
+        let (dir, file) = env();
         let Ok(admin) = tempfile::tempdir_in("/dev/shm") else {
             eprintln!("skipped: there is no other disk");
             return;
@@ -667,9 +806,19 @@ mod tests {
             assert!(output.status.success(), "git {args:?}");
             String::from_utf8(output.stdout).expect("text")
         };
-        git(&["init", "-q"]);
-        let mut new = new_file(dir.path(), admin.path()).expect("made");
-        new.file.write_all(b"PGPASSWORD=secret").expect("written");
+        fs::remove_dir_all(&file.admin_dir).expect("removed");
+        git(&[
+            "init",
+            "-q",
+            "--separate-git-dir",
+            admin.path().to_str().expect("text"),
+        ]);
+        let file = EnvFile {
+            admin_dir: admin.path().canonicalize().expect("there"),
+            common_dir: admin.path().canonicalize().expect("there"),
+            ..file
+        };
+        let new = new_file(&file, "PGPASSWORD=secret", || Ok(())).expect("made");
         assert!(new.file.path().starts_with(dir.path()));
         assert_eq!(git(&["status", "--porcelain", "-uall"]), "");
         git(&["add", "-A"]);
@@ -680,11 +829,64 @@ mod tests {
         let kept = dir.path().join(".env.lakebase-kept/.git");
         fs::create_dir_all(&kept).expect("made");
         fs::write(kept.join("mine"), "").expect("written");
-        keep_block(&path, admin.path(), &variables()).expect("written");
+        put(&file);
         assert!(!left.exists());
         assert!(kept.join("mine").exists(), "it is not ours");
         let mut names = names(dir.path());
         names.sort();
-        assert_eq!(names, [".env", ".env.lakebase-kept", ".git"]);
+        assert_eq!(names, [".env", ".env.lakebase-kept"]);
+    }
+
+    #[test]
+    fn fs_18_a_file_that_was_there_is_not_created_again_while_its_worktree_may_go() {
+        let (dir, file) = env();
+        assert!(keep_block(&file, &Missing::Leave, &variables()).is_err());
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+        put(&file);
+        keep_block(&file, &Missing::Leave, &variables()).expect("it is there");
+        fs::remove_dir_all(&file.admin_dir).expect("removed");
+        assert!(
+            keep_block(&file, &new_name(), &variables()).is_ok(),
+            "nothing to write"
+        );
+        fs::remove_file(file.path()).expect("removed");
+        assert!(keep_block(&file, &new_name(), &variables()).is_err());
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn fs_18_no_file_is_created_while_others_go() {
+        let (dir, file) = env();
+        fs::write(dir.path().join("code"), "").expect("written");
+        let missing = Missing::Create(Names::of(&file));
+        fs::remove_file(dir.path().join("code")).expect("removed");
+        assert!(keep_block(&file, &missing, &variables()).is_err());
+        assert_eq!(names(dir.path()), Vec::<String>::new());
+        let missing = Missing::Create(Names::of(&file));
+        keep_block(&file, &missing, &variables()).expect("nothing went");
+    }
+
+    #[test]
+    fn fs_18_what_is_left_of_a_removed_worktree_goes_unless_it_holds_more_than_the_block() {
+        let (dir, file) = env();
+        put(&file);
+        assert!(!is_abandoned(&file));
+        fs::remove_dir_all(&file.admin_dir).expect("removed");
+        assert!(is_abandoned(&file));
+        fs::write(dir.path().join("mine"), "").expect("written");
+        assert_eq!(remove(&file, Emptied::Stays), Ok(true));
+        assert_eq!(names(dir.path()), ["mine"]);
+        for text in ["", "A=1\n"] {
+            fs::write(file.path(), text).expect("written");
+            assert_eq!(remove(&file, Emptied::Stays), Ok(false));
+            assert_eq!(fs::read_to_string(file.path()).expect("there"), text);
+        }
+        fs::remove_file(file.path()).expect("removed");
+        fs::remove_file(dir.path().join("mine")).expect("removed");
+        make_git_dir(&file.admin_dir);
+        put(&file);
+        fs::remove_dir_all(&file.admin_dir).expect("removed");
+        assert_eq!(remove(&file, Emptied::Stays), Ok(true));
+        assert!(!dir.path().exists());
     }
 }

@@ -441,6 +441,7 @@ impl Provider {
 fn remote_state(state: Option<&BranchState>) -> RemoteState {
     match state {
         Some(BranchState::Ready | BranchState::Archived) => RemoteState::Ready,
+        Some(BranchState::DataMissing) => RemoteState::DataMissing,
         Some(other) => RemoteState::Transitional(other.to_string()),
         None => RemoteState::Transitional("unknown".into()),
     }

@@ -9,7 +9,7 @@ use crate::env_keeper::EnvKeeper;
 use crate::git::{self, Found, GitError, Located, Question};
 use crate::ledger::{Ledger, LedgerError, Place, RepositoryRow};
 use crate::patient::{Budget, Desk, Hangs, Turnstile};
-use crate::repository_config::{self, Reading};
+use crate::repository_config::{self, Confirmed, Reading};
 use crate::services::{Services, chain};
 use crate::tend;
 use crate::view;
@@ -106,6 +106,7 @@ impl Reconciler {
     pub(crate) async fn pass(&self, row: &RepositoryRow, memory: &mut Memory) -> Outcome {
         memory.passes = self.begin(&row.id);
         let mut wishes = self.wishes.take(&row.id);
+        memory.env.sweep(&memory.looking).await;
         let mut view = match self.first_view(row, memory).await {
             Ok(view) => view,
             Err(view) => {
@@ -466,7 +467,14 @@ impl Reconciler {
         view: &mut RepositoryView,
     ) -> Result<Option<Arc<Settings>>, Stop> {
         let confirmed = self.ledger.confirmed_config(&row.id).await?;
-        let before = confirmed.as_deref().and_then(repository_config::parse_again);
+        let before = match Confirmed::of(confirmed.as_deref()) {
+            Confirmed::Unreadable => {
+                view.problems.push(view::unreadable_confirmed());
+                view.settings.clone_from(&memory.settings);
+                return Ok(memory.settings.clone());
+            }
+            before => before.settings(),
+        };
         let (worktree, common_dir) = (view.main_worktree.clone(), view.common_dir.clone());
         let read = move || repository_config::of(worktree.as_deref(), &common_dir);
         let shown = view.config_path.display().to_string();
@@ -474,15 +482,16 @@ impl Reconciler {
             Ok(Reading::Valid(proposed)) => {
                 let verdict = confirmed::judge(before.as_ref(), &proposed);
                 let text = verdict.in_force.to_text();
-                if confirmed.as_deref() != Some(&*text) {
-                    self.ledger
+                let is_kept = confirmed.as_deref() == Some(&*text)
+                    || self
+                        .ledger
                         .replace_config(&row.id, confirmed.as_deref(), &text)
                         .await?;
-                }
                 view.problems
                     .extend(view::unconfirmed_config(&view.config_path, &verdict.pending));
                 view.proposed = verdict.pending;
-                Some(verdict.in_force)
+                // Else the user has just confirmed another one; the next pass has it.
+                if is_kept { Some(verdict.in_force) } else { before }
             }
             Ok(Reading::Missing) => {
                 let is_first = before.is_none();

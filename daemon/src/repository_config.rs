@@ -50,9 +50,33 @@ fn committed(git_dir: &Path) -> Reading {
     }
 }
 
-/// Parses a text that was valid before.
-pub(crate) fn parse_again(text: &str) -> Option<Settings> {
-    config_file::parse(text).ok()
+/// The configuration of a repository that the ledger has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Confirmed {
+    /// There was none yet.
+    None,
+    /// The one in force.
+    Valid(Box<Settings>),
+    /// There is one, and this release cannot read it. It is not as if there were none: no file replaces it unconfirmed.
+    Unreadable,
+}
+
+impl Confirmed {
+    pub(crate) fn of(text: Option<&str>) -> Self {
+        match text.map(config_file::parse_stored) {
+            None => Self::None,
+            Some(Some(settings)) => Self::Valid(Box::new(settings)),
+            Some(None) => Self::Unreadable,
+        }
+    }
+
+    /// Returns the settings in force, if there are any.
+    pub(crate) fn settings(self) -> Option<Settings> {
+        match self {
+            Self::Valid(settings) => Some(*settings),
+            Self::None | Self::Unreadable => None,
+        }
+    }
 }
 
 fn parse(path: &Path, text: &str) -> Reading {

@@ -10,6 +10,7 @@ use daemon_core::config_file::Settings;
 use lakebase_api::auth::profile;
 use lakebase_api::{AuthEnv, AuthError, Client, Error, ProjectName, ProjectSpec, TokenSource, Workspace};
 use local_lakebase::{LocalLakebase, StartError};
+use local_profile::{Selection, Why};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 mod examine;
+mod local_profile;
 
 pub(crate) use examine::{Examined, Way};
 
@@ -66,6 +68,12 @@ enum Local {
     Ours(Arc<LocalLakebase>),
     /// `lakebased local serve` has our directory. It may end at any time, and then it is our turn.
     Served { workspace: Workspace, data_dir: PathBuf },
+}
+
+/// The service that a configuration selects.
+enum Chosen {
+    Workspace(Workspace),
+    Local(Why),
 }
 
 /// What is told of Local Lakebase: where it is, or what hinders it. Neither before it is first needed.
@@ -264,14 +272,25 @@ impl Services {
         }
     }
 
-    /// The workspace to use; `None` for Local Lakebase: asked for by name, or because nothing else is configured.
+    /// The workspace to use; `None` for Local Lakebase.
     fn workspace(&self, named: Option<&str>) -> Result<Option<Workspace>, Problem> {
-        if named == Some(LOCAL) {
-            return Ok(None);
+        Ok(match self.choose(named)? {
+            Chosen::Workspace(workspace) => Some(workspace),
+            Chosen::Local(_) => None,
+        })
+    }
+
+    /// Chooses by the configuration's profile and the environment; Local Lakebase where they select it or nothing.
+    fn choose(&self, named: Option<&str>) -> Result<Chosen, Problem> {
+        let ours = self.config.local.data_dir.join(local_lakebase::PROFILES);
+        match local_profile::select(named, &self.auth, &ours) {
+            Ok(Selection::Local(why)) => return Ok(Chosen::Local(why)),
+            Ok(Selection::Workspace) => {}
+            Err(error) => return Err(problem(&error, &error.fix())),
         }
         match profile::load(named, &self.auth) {
-            Ok(workspace) => Ok(Some(workspace)),
-            Err(AuthError::NotConfigured { .. }) if named.is_none() => Ok(None),
+            Ok(workspace) => Ok(Chosen::Workspace(workspace)),
+            Err(AuthError::NotConfigured { .. }) if named.is_none() => Ok(Chosen::Local(Why::NoWorkspace)),
             Err(error) => Err(problem(&error, &error.fix())),
         }
     }

@@ -5,12 +5,13 @@ pub(crate) mod accept;
 mod arrival;
 pub(crate) mod gate;
 
-use rustix::fs::{Mode, OFlags};
+use private_dir::{DirError, Others};
+use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
-use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::net::{UnixListener, UnixStream};
@@ -38,8 +39,8 @@ pub enum SocketError {
     Untrusted {
         /// The directory.
         dir: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
+        /// What is wrong with it, and the command that helps.
+        why: String,
     },
     /// The file of our lock is not there any more, so that another daemon may be at work.
     #[error("cannot go on without the lock `{0}`: it was removed or replaced")]
@@ -52,6 +53,20 @@ pub enum SocketError {
         /// The reason.
         source: io::Error,
     },
+}
+
+impl SocketError {
+    /// `variable` names another directory.
+    fn of(error: DirError, variable: &str) -> Self {
+        let fix = error.fix(variable).unwrap_or_default();
+        match error {
+            DirError::Untrusted { dir, why } => Self::Untrusted {
+                dir,
+                why: format!("{why}; {fix}"),
+            },
+            DirError::Io { path, source } => Self::Io { path, source },
+        }
+    }
 }
 
 /// Held by the one daemon of a state directory, for as long as it lives.
@@ -72,15 +87,7 @@ pub(crate) fn lock(state_dir: &Path) -> Result<Lock, SocketError> {
         path: path.clone(),
         source,
     };
-    let mut options = File::options();
-    let file = options
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(io)?;
-    // Any user who can open the file can hold its lock; one of an earlier release is readable by all.
-    file.set_permissions(Permissions::from_mode(0o600)).map_err(io)?;
+    let file = private_dir::lock_file(&path).map_err(io)?;
     let deadline = Instant::now() + LINGERING;
     loop {
         match file.try_lock() {
@@ -129,84 +136,21 @@ impl Identity {
     }
 }
 
-/// Makes the state directory, or checks the one that is there: ours alone, and no link at it or above it within what is ours.
-/// One of ours that others can read is closed to them.
+/// Creates the state directory, or checks it: ours alone, and no link at it or above it within what is ours. One of ours that
+/// others can read is closed to them.
 ///
 /// # Errors
 /// `Untrusted` when it belongs to another user, others can write in it, or a link leads to it.
 pub fn state_dir(dir: &Path) -> Result<(), SocketError> {
-    private_dir(dir)?;
-    let io = |source| SocketError::Io {
-        path: dir.to_owned(),
-        source,
-    };
-    let untrusted = |dir: &Path, why| SocketError::Untrusted {
-        dir: dir.to_owned(),
-        why,
-    };
-    let us = rustix::process::geteuid().as_raw();
-    let whole = std::path::absolute(dir).map_err(io)?;
-    let mut above: Vec<&Path> = whole.ancestors().collect();
-    above.reverse();
-    let mut is_below_ours = false;
-    for part in above {
-        let meta = fs::symlink_metadata(part).map_err(io)?;
-        let is_ours = meta.uid() == us;
-        match () {
-            () if is_below_ours && meta.is_symlink() => {
-                return Err(untrusted(
-                    part,
-                    "it is a link; set LAKEBASE_STATE_DIR to where it leads",
-                ));
-            }
-            () if is_below_ours && !is_ours => {
-                return Err(untrusted(part, "it belongs to another user"));
-            }
-            // With the sticky bit, as on /tmp, others cannot replace what is ours in it.
-            () if is_ours && !meta.is_symlink() && meta.mode() & 0o1002 == 0o002 => {
-                return Err(untrusted(part, "others can write in it; run `chmod o-w` on it"));
-            }
-            () => is_below_ours |= is_ours,
-        }
-    }
-    fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(io)
+    private_dir::own(dir, Others::Nothing).map_err(|error| SocketError::of(error, "LAKEBASE_STATE_DIR"))
 }
 
-/// Makes a directory that only we can enter, or checks that the one that is there is such a one.
+/// Creates a directory that only we can enter, or checks it.
 ///
 /// # Errors
-/// `Untrusted` when it belongs to somebody else, is a link, or lets others in.
+/// `Untrusted` when it belongs to another user, is a link, or lets others in.
 pub fn private_dir(dir: &Path) -> Result<(), SocketError> {
-    let io = |source| SocketError::Io {
-        path: dir.to_owned(),
-        source,
-    };
-    let untrusted = |why| SocketError::Untrusted {
-        dir: dir.to_owned(),
-        why,
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(dir)
-        .map_err(io)?;
-    // What was opened is what is looked at, whatever is put in its place meanwhile.
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
-    let opened = match rustix::fs::open(dir, flags, Mode::empty()) {
-        Ok(opened) => opened,
-        Err(rustix::io::Errno::NOTDIR | rustix::io::Errno::LOOP) => {
-            return Err(untrusted("it is not a directory"));
-        }
-        Err(errno) => return Err(io(errno.into())),
-    };
-    let meta = File::from(opened).metadata().map_err(io)?;
-    if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(untrusted("it belongs to another user"));
-    }
-    if meta.mode() & 0o022 != 0 {
-        return Err(untrusted("others can write in it; run `chmod 700` on it"));
-    }
-    Ok(())
+    private_dir::create(dir).map_err(|error| SocketError::of(error, "LAKEBASE_SOCKET"))
 }
 
 /// A socket that listens at a path.
@@ -311,76 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn sec_02_a_directory_that_others_can_write_in_is_not_trusted() {
-        let dir = tempfile::tempdir().expect("a temp dir");
-        let open = dir.path().join("open");
-        fs::create_dir(&open).expect("made");
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).expect("changed");
-        assert!(matches!(private_dir(&open), Err(SocketError::Untrusted { .. })));
-        // As /tmp is: the sticky bit keeps others from removing a file of ours, not from making one first.
-        fs::set_permissions(&open, fs::Permissions::from_mode(0o1777)).expect("changed");
-        assert!(matches!(private_dir(&open), Err(SocketError::Untrusted { .. })));
-        let link = dir.path().join("link");
-        std::os::unix::fs::symlink(dir.path(), &link).expect("made");
-        let refused = private_dir(&link).expect_err("a link");
-        assert!(refused.to_string().contains("not a directory"), "{refused}");
-        let file = dir.path().join("file");
-        fs::write(&file, "").expect("written");
-        assert!(private_dir(&file).is_err());
-    }
-
-    #[test]
-    fn sec_02_a_directory_of_another_user_is_not_trusted() {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("skipped: only root can give a directory away");
-            return;
-        }
-        let dir = tempfile::tempdir().expect("a temp dir");
-        std::os::unix::fs::chown(dir.path(), Some(65534), None).expect("given away");
-        let refused = private_dir(dir.path()).expect_err("it is theirs");
-        assert!(
-            refused.to_string().contains("belongs to another user"),
-            "{refused}"
-        );
-    }
-
-    #[test]
-    fn sec_41_a_state_directory_is_ours_alone_and_no_link_leads_to_it() {
-        let dir = tempfile::tempdir().expect("a temp dir");
-        let refusal = |path: &Path| state_dir(path).expect_err("refused").to_string();
-        let state = dir.path().join("home/state");
-        state_dir(&state).expect("made");
-        fs::set_permissions(&state, Permissions::from_mode(0o755)).expect("changed");
-        state_dir(&state).expect("ours");
-        assert_eq!(
-            fs::metadata(&state).expect("there").mode() & 0o777,
-            0o700,
-            "closed to others"
-        );
-        for mode in [0o777, 0o770, 0o1777] {
-            fs::set_permissions(&state, Permissions::from_mode(mode)).expect("changed");
-            assert!(refusal(&state).contains("others can write in it"), "{mode:o}");
-        }
-        fs::set_permissions(&state, Permissions::from_mode(0o700)).expect("changed");
-        std::os::unix::fs::symlink(dir.path().join("home"), dir.path().join("link")).expect("made");
-        assert!(refusal(&dir.path().join("link/state")).contains("it is a link"));
-        let above = dir.path().join("home");
-        fs::set_permissions(&above, Permissions::from_mode(0o777)).expect("changed");
-        assert!(refusal(&state).contains("chmod o-w"));
-        fs::set_permissions(&above, Permissions::from_mode(0o775)).expect("changed");
-        state_dir(&state).expect("a umask of 002 is common where each user has a group of their own");
-        if rustix::process::geteuid().is_root() {
-            std::os::unix::fs::chown(&above, Some(65534), None).expect("given away");
-            assert!(refusal(&state).contains("belongs to another user"));
-        }
-    }
-
-    #[test]
     fn sec_42_no_other_user_can_open_the_lock() {
         let dir = tempfile::tempdir().expect("a temp dir");
         let path = dir.path().join("lakebased.lock");
         fs::write(&path, "").expect("written");
-        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("changed");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
         let _held = lock(dir.path()).expect("free");
         assert_eq!(fs::metadata(&path).expect("there").mode() & 0o777, 0o600);
     }

@@ -218,6 +218,13 @@ pub(crate) fn unconfirmed_ledger() -> Problem {
     }
 }
 
+pub(crate) fn unreadable_confirmed() -> Problem {
+    Problem {
+        message: "the confirmed configuration is of another release and cannot be read".into(),
+        fix: "run `lakebase trust` to confirm the one in the file".into(),
+    }
+}
+
 pub(crate) fn missing_config(path: &Path) -> Problem {
     Problem {
         message: format!("there is no `{}`", path.display()),

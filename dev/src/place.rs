@@ -2,11 +2,11 @@
 
 use crate::failure::{Exit, Failure};
 use anyhow::Context;
-use rustix::fs::Mode;
+use private_dir::{DirError, Others};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The file that describes the processes.
@@ -42,17 +42,7 @@ impl Place {
         let state = state_dir()
             .context("cannot find the state directory: HOME is not set")?
             .join("dev");
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&state)
-            .with_context(|| format!("cannot make `{}`", state.display()))?;
-        let owner = fs::metadata(&state)?.uid();
-        if owner != rustix::process::geteuid().as_raw() {
-            anyhow::bail!("cannot use `{}`: it belongs to another user", state.display());
-        }
-        // It may have been made by somebody less careful.
-        rustix::fs::chmod(&state, Mode::RWXU)?;
+        private_dir::own(&state, Others::Nothing).map_err(untrusted)?;
         Ok(Self {
             root: root.to_owned(),
             key: key(root),
@@ -121,7 +111,7 @@ impl Place {
     /// The lock that a supervisor holds for life; `None` while one does.
     pub(crate) fn supervisor_lock(&self) -> io::Result<Option<File>> {
         self.open()?;
-        let file = lock_file(&self.dir().join("lock"))?;
+        let file = private_dir::lock_file(&self.dir().join("lock"))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -136,16 +126,19 @@ impl Place {
 
 /// Waits for a lock.
 pub(crate) fn lock(path: &Path) -> io::Result<File> {
-    let file = lock_file(path)?;
+    let file = private_dir::lock_file(path)?;
     file.lock()?;
     Ok(file)
 }
 
-/// Opens a lock file that only its owner can open: any user who opens one can hold its lock.
-fn lock_file(path: &Path) -> io::Result<File> {
-    let mut options = File::options();
-    options.create(true).truncate(false).write(true).mode(0o600);
-    options.open(path)
+/// Names the command that helps.
+fn untrusted(error: DirError) -> anyhow::Error {
+    let fix = error.fix("LAKEBASE_STATE_DIR");
+    let failure = Failure::new(Exit::Failed, error.to_string());
+    match (error, fix) {
+        (_, Some(fix)) => failure.hint(fix).into(),
+        (error, None) => error.into(),
+    }
 }
 
 fn find(from: &Path) -> Option<&Path> {

@@ -50,7 +50,7 @@ mod uid;
 pub use catalog::CatalogError;
 pub use clock::Clock;
 pub use listener::tls::TlsError;
-pub use local::{CA, Config, LocalLakebase, LocalProblem, PROFILES, StartError};
+pub use local::{CA, Config, LocalLakebase, LocalProblem, PROFILE_NAMES, PROFILES, StartError};
 pub use model::Limits;
 pub use recovery::{
     Aside, Done, FoundCatalog, LostPassword, Missing, RecoverError, Recovery, RecoveryPlan, Refusal,

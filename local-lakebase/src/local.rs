@@ -3,13 +3,13 @@
 mod arrange;
 mod problem;
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use private_dir::DirError;
 use rand::Rng;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpListener;
@@ -25,8 +25,8 @@ use crate::listener::tls::{Authority, TlsError};
 use crate::listener::{Listeners, Needs};
 use crate::model::Limits;
 use crate::recovery::{Directories, Refusal};
-use crate::storage::LOST;
 use crate::storage::mount::NotMounted;
+use crate::storage::{DIR_VARIABLE, LOST, others};
 use crate::token::Signer;
 use crate::{api, private_file, server};
 
@@ -37,6 +37,8 @@ const WORKSPACE_ID: &str = "workspace_id";
 
 /// The file in the data directory with profiles for tools that read `DATABRICKS_CONFIG_FILE`.
 pub const PROFILES: &str = "databrickscfg";
+/// The profiles in that file. `DEFAULT` and `local` are the same.
+pub const PROFILE_NAMES: [&str; 3] = ["DEFAULT", "local", "local-m2m"];
 /// The file in the data directory with the certificate that signs those of the endpoints.
 pub const CA: &str = "ca.pem";
 
@@ -78,6 +80,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// Another user can change the directory, or one above it.
+    #[error(transparent)]
+    Untrusted(DirError),
     /// The disk of the directory is not mounted.
     #[error("cannot serve `{}`: its disk is not mounted", .dir.display())]
     NotMounted {
@@ -118,6 +123,7 @@ impl StartError {
     pub fn required_action(&self) -> Option<String> {
         match self {
             Self::NotMounted { dir, why } => Some(why.fix(dir)),
+            Self::Untrusted(error) => error.fix(DIR_VARIABLE),
             Self::Refused { dir, refusal } => Some(refusal.fix(dir)),
             _ => None,
         }
@@ -214,6 +220,7 @@ impl LocalLakebase {
     fn spawn(&self, api: TcpListener) {
         let (control, stop) = (&self.control, &self.stop);
         let router = api::router(control.clone());
+        self.tasks.spawn(control.clone().measure_all(stop.clone()));
         self.tasks.spawn(server::serve(api, router, stop.clone()));
         self.tasks.spawn(control::sweep(control.clone(), stop.clone()));
         let (suspend, stop) = (control.engine.clone().suspend_idle(), stop.clone());
@@ -240,8 +247,8 @@ impl LocalLakebase {
         &self.data_dir
     }
 
-    /// Returns the file of profiles for tools that read `DATABRICKS_CONFIG_FILE`: `local`, and `local-m2m` with the
-    /// client's id and secret.
+    /// Returns the file of profiles for tools that read `DATABRICKS_CONFIG_FILE`: `local`, the same as `DEFAULT`, and
+    /// `local-m2m` with the client's id and secret.
     pub fn databricks_config_file(&self) -> &Path {
         &self.config_file
     }
@@ -294,21 +301,14 @@ impl Drop for LocalLakebase {
     }
 }
 
-/// Makes the directory and takes its lock. Run as root, other users must be able to pass through it, because
-/// PostgreSQL runs as one of them; the files in it have modes of their own.
+/// Makes the directory, or checks that no other user can change it, and takes its lock.
 fn prepare(dir: &Path) -> Result<File, StartError> {
     let in_dir = |source| StartError::Directory {
         dir: dir.to_owned(),
         source,
     };
-    fs::create_dir_all(dir).map_err(in_dir)?;
-    let mode = if rustix::process::geteuid().is_root() {
-        0o711
-    } else {
-        0o700
-    };
-    fs::set_permissions(dir, Permissions::from_mode(mode)).map_err(in_dir)?;
-    let lock = File::create(dir.join("lock")).map_err(in_dir)?;
+    private_dir::own(dir, others()).map_err(StartError::Untrusted)?;
+    let lock = private_dir::lock_file(&dir.join("lock")).map_err(in_dir)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StartError::InUse(dir.to_owned())),
@@ -354,8 +354,10 @@ async fn workspace_id(catalog: &Catalog) -> Result<String, CatalogError> {
 
 fn write_profiles(file: &Path, control: &Control) -> io::Result<()> {
     let (id, secret) = control.identity.client();
+    // `DEFAULT` is what the Databricks CLI and SDKs read where no profile is named; no profile inherits from it.
     let text = format!(
-        "[local]\nhost = {host}\ntoken = {token}\n\n\
+        "[DEFAULT]\nhost = {host}\ntoken = {token}\n\n\
+         [local]\nhost = {host}\ntoken = {token}\n\n\
          [local-m2m]\nhost = {host}\nclient_id = {id}\nclient_secret = {secret}\n",
         host = control.public_url,
         token = control.identity.token.expose_secret(),

@@ -12,6 +12,9 @@ use owo_colors::{OwoColorize, Style};
 use prost_types::Timestamp;
 use serde::Serialize;
 
+/// Data directory of a Local Lakebase that root runs.
+const ROOT_DATA: &str = "/var/lib/lakebase/local";
+
 #[derive(Debug, Default, Serialize)]
 struct Status {
     /// `null`: it is not running.
@@ -113,14 +116,27 @@ fn local(local: &LocalLakebase) -> Vec<String> {
     let lines = facts(&[
         ("API", local.api_url.clone()),
         ("PostgreSQL", postgres),
-        ("data", local.data_dir.clone()),
+        ("data", data(&local.data_dir)),
         (
             "configuration",
-            format!("DATABRICKS_CONFIG_FILE={}", local.databricks_config_file),
+            format!(
+                "DATABRICKS_CONFIG_FILE={} DATABRICKS_CONFIG_PROFILE={}",
+                local.databricks_config_file,
+                words::LOCAL_PROFILE
+            ),
         ),
         ("certificate", local.ca_file.clone()),
     ]);
     titled("Local Lakebase", lines)
+}
+
+/// Root's data are not where the home directory lets expect them: PostgreSQL's user cannot enter that.
+fn data(dir: &str) -> String {
+    if dir == ROOT_DATA {
+        format!("{dir} (that of root, whatever HOME is)")
+    } else {
+        dir.to_owned()
+    }
 }
 
 fn registered(repositories: &[Repository]) -> Vec<String> {

@@ -123,6 +123,22 @@ pub fn parse(text: &str) -> Result<Settings, ConfigError> {
     })
 }
 
+/// Parses a text that was valid when it was stored, perhaps for an earlier release. A key or a value that is not valid today has
+/// its default; `None` when there is no project.
+pub fn parse_stored(text: &str) -> Option<Settings> {
+    // With the project first, every prefix of the text is a configuration.
+    let is_project = |line: &&str| line.trim_start().starts_with("LAKEBASE_PROJECT_ID");
+    let (project, others): (Vec<&str>, Vec<&str>) = text.lines().partition(is_project);
+    let mut kept = project.join("\n");
+    for line in others {
+        let with_line = format!("{kept}\n{line}");
+        if parse(&with_line).is_ok() {
+            kept = with_line;
+        }
+    }
+    parse(&kept).ok()
+}
+
 /// The raw values by key, with their line numbers.
 struct Values(BTreeMap<&'static str, (usize, String)>);
 
@@ -521,5 +537,17 @@ mod tests {
         fn no_value_makes_it_panic(key in 0..KEYS.len(), value in "\\PC{0,60}") {
             drop(parse(&format!("{}={value}\n", KEYS[key])));
         }
+    }
+
+    #[test]
+    fn sec_57_a_stored_text_is_read_as_far_as_it_is_valid_today() {
+        let stored = "# lakebase\nLAKEBASE_HOOK_WAIT=\"5m\"\nLAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_OLD=1\n\
+                      LAKEBASE_DATABASE=\"host=evil\"\nLAKEBASE_ENV_FILE=\"a\"\n";
+        let settings = parse_stored(stored).expect("it has a project");
+        let same = parse("LAKEBASE_PROJECT_ID=shop\nLAKEBASE_ENV_FILE=a\n").expect("valid");
+        assert_eq!(settings, same);
+        assert_eq!(parse_stored("LAKEBASE_ENV_FILE=\"a\"\n"), None);
+        assert_eq!(parse_stored("LAKEBASE_PROJECT_ID=\"Not One\"\n"), None);
+        assert_eq!(parse_stored("garbage"), None);
     }
 }

@@ -95,6 +95,18 @@ pub fn changes(from: &Settings, to: &Settings) -> Vec<Change> {
         .collect()
 }
 
+/// Returns every key with its value, for a configuration that replaces an unknown one.
+pub fn all(to: &Settings) -> Vec<Change> {
+    let values = to.values().into_iter().filter(|(_, value)| value.is_some());
+    values
+        .map(|(key, proposed)| Change {
+            key,
+            confirmed: None,
+            proposed,
+        })
+        .collect()
+}
+
 /// Returns whether a key needs confirmation, at least for some values.
 pub fn is_guarded(key: &str) -> bool {
     GUARDED.iter().any(|guarded| guarded.key == key)

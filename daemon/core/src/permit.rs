@@ -54,6 +54,8 @@ pub enum Refusal {
     HasChildren,
     /// It is on its way to something.
     Transitional,
+    /// Its data are missing, and may be brought back.
+    DataMissing,
     /// Its slot is not proven gone: not found absent before.
     NotProvenAbsent,
     /// Its slot is gone, but not for long enough.
@@ -78,6 +80,7 @@ impl Refusal {
             Self::InUse => "remove the worktree, or run `lakebase branch reset` in it",
             Self::HasChildren => "remove the worktrees whose branches fork from it first",
             Self::Transitional => "try again in a moment",
+            Self::DataMissing => "put them back, or run `lakebased local recover`, which drops the branch",
             Self::Protected => "take the protection off in the project, if nobody needs it",
             Self::NotOwned | Self::OtherUid => "delete it in the project, if nobody needs it",
             Self::ElsewhereRecorded | Self::Default | Self::Root => "",
@@ -103,6 +106,7 @@ impl fmt::Display for Refusal {
             Self::Root => "it is a root branch",
             Self::HasChildren => "other branches fork from it",
             Self::Transitional => "it is changing its state",
+            Self::DataMissing => "its data are missing",
             Self::NotProvenAbsent => "its worktree was found gone only once",
             Self::InGrace => "its worktree has not been gone for long enough",
             Self::WasLocked => "its worktree was locked or out of reach when last seen",
@@ -186,6 +190,7 @@ fn check_remote(remote: &RemoteBranch) -> Result<(), Refusal> {
     }
     match remote.state {
         RemoteState::Ready => Ok(()),
+        RemoteState::DataMissing => Err(Refusal::DataMissing),
         RemoteState::Transitional(_) => Err(Refusal::Transitional),
     }
 }

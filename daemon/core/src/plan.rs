@@ -346,13 +346,15 @@ impl<'a> Planner<'a> {
     /// A branch in use: wait for it, or look after its lease.
     fn tend(&mut self, record: &Record, remote: &RemoteBranch) {
         let slot = &record.slot;
-        if let RemoteState::Transitional(state) = &remote.state {
-            return self.push(
-                slot,
-                Action::Keep,
-                Why::NotReadyYet(state.clone()),
-                Standing::Pending,
-            );
+        match &remote.state {
+            RemoteState::Ready => {}
+            RemoteState::DataMissing => {
+                return self.push(slot, Action::Keep, Why::DataMissing, Standing::Blocked);
+            }
+            RemoteState::Transitional(state) => {
+                let why = Why::NotReadyYet(state.clone());
+                return self.push(slot, Action::Keep, why, Standing::Pending);
+            }
         }
         if let Some(error) = self.look.backing_off.get(slot) {
             return self.push(

@@ -126,6 +126,8 @@ pub struct RemoteBranch {
 pub enum RemoteState {
     /// Ready, or archived, which is ready but slow to wake.
     Ready,
+    /// Known to the service, which has no data of it.
+    DataMissing,
     /// On its way to something; the text is the service's word.
     Transitional(String),
 }

@@ -49,6 +49,10 @@ pub enum Why {
     Succeeded,
     /// Another branch carries the name now.
     Replaced,
+    /// The service has no data of the branch.
+    DataMissing,
+    /// The service has no data of the branch to fork from.
+    SourceDataMissing(BranchId),
     /// The branch to fork from does not exist.
     SourceMissing(BranchId),
     /// The branch to fork from has an expiration, so it cannot have children.
@@ -91,6 +95,9 @@ impl Why {
                 Some(format!("take the expiration off `{id}`, or set LAKEBASE_SOURCE_BRANCH to a branch without one"))
             }
             Self::HeadUnknown(_) => Some("run `git status` in the worktree and mend what it says".into()),
+            Self::DataMissing | Self::SourceDataMissing(_) => Some(
+                "put the data back, or run `lakebase down` and `lakebased local recover`, which drops the branch".into(),
+            ),
             Self::Unconfirmed => Some("run `lakebase init --recover`".into()),
             Self::InUse
             | Self::NewSlot
@@ -145,6 +152,8 @@ impl fmt::Display for Why {
             Self::Renamed => f.write_str("its git branch was renamed"),
             Self::Succeeded => f.write_str("its worktree was removed, and another one has its name now"),
             Self::Replaced => f.write_str("another branch has its name now"),
+            Self::DataMissing => f.write_str("its data are missing in the directory of Local Lakebase"),
+            Self::SourceDataMissing(id) => write!(f, "the data of the source branch `{id}` are missing"),
             Self::SourceMissing(id) => write!(f, "the source branch `{id}` does not exist"),
             Self::SourceExpires(id) => write!(f, "the source branch `{id}` has an expiration"),
             Self::HeadUnknown(reason) => write!(f, "HEAD cannot be read: {reason}"),

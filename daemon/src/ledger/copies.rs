@@ -7,7 +7,7 @@ use super::{RawRecord, Record};
 use daemon_core::ids::RepositoryId;
 use futures_util::TryStreamExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection, FromRow};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, FromRow};
 use std::path::{Path, PathBuf};
 
 #[derive(FromRow)]
@@ -57,13 +57,19 @@ pub(super) async fn registrations(copy: &Path) -> Vec<Registration> {
     let Some(mut connection) = open(copy).await else {
         return found;
     };
-    let mut rows = sqlx::query_as::<_, RawRepository>(
-        "SELECT id, common_dir, device, inode, confirmed_config, born, main_worktree, retired, registered_at, 1 AS unconfirmed, machine
-         FROM repositories WHERE retired = 0",
-    )
-    .fetch(&mut connection);
-    while let Ok(Some(row)) = rows.try_next().await {
-        found.push(row.into());
+    // An earlier release has the column under its old name, and damage hides where the schema ends.
+    for config in ["confirmed_config", "last_config AS confirmed_config"] {
+        let sql = format!(
+            "SELECT id, common_dir, device, inode, {config}, born, main_worktree, retired, registered_at, 1 AS unconfirmed, machine
+             FROM repositories WHERE retired = 0"
+        );
+        let mut rows = sqlx::query_as::<_, RawRepository>(AssertSqlSafe(sql)).fetch(&mut connection);
+        while let Ok(Some(row)) = rows.try_next().await {
+            found.push(row.into());
+        }
+        if !found.is_empty() {
+            break;
+        }
     }
     found
 }

@@ -602,3 +602,19 @@ async fn lg_03_registrations_at_the_same_time_are_written_one_after_the_other() 
     assert_eq!(kept(), 16);
     Ok(())
 }
+
+#[tokio::test]
+async fn lg_04_registrations_of_an_earlier_release_are_read() -> Result<(), LedgerError> {
+    let dir = used(1).await?;
+    let ledger = on_disk(&dir, "m1").await?;
+    let id = ledger.repositories().await?[0].id.clone();
+    let text = "LAKEBASE_PROJECT_ID=\"shop\"\n";
+    assert!(ledger.replace_config(&id, None, text).await?);
+    let older = "ALTER TABLE repositories RENAME COLUMN confirmed_config TO last_config";
+    sqlx::query(older).execute(&ledger.pool).await?;
+    ledger.pool.close().await;
+    let found = super::copies::registrations(&file(&dir)).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].config.as_deref(), Some(text));
+    Ok(())
+}

@@ -4,7 +4,7 @@
 
 use crate::board::{Problem, WorktreeView, Worktrees};
 use crate::credentials::{Minted, Target};
-use crate::env_writer::{self, Emptied, EnvFile};
+use crate::env_writer::{self, Emptied, EnvFile, Missing, Names};
 use crate::git::{Answer, Exposure, Glance, IgnoreRules, Permit};
 use daemon_core::config_file::Settings;
 use daemon_core::ids::{RepositoryId, WorktreeId};
@@ -268,17 +268,29 @@ impl EnvGuard {
         }
     }
 
-    /// Writes the block if git does not pick it up; else takes out the one that is there. Blocking.
+    /// Writes the block if git does not pick it up; else takes out the one that is there. Whether a file that is missing may be
+    /// created is the caller's to say. Blocking.
     ///
     /// # Errors
     /// Why the file is not written.
-    pub(crate) fn write(&self, guarded: &Guarded, target: &Target, minted: &Minted) -> Result<(), Problem> {
+    pub(crate) fn write(
+        &self,
+        guarded: &Guarded,
+        may_create: bool,
+        target: &Target,
+        minted: &Minted,
+    ) -> Result<(), Problem> {
         let file = &guarded.file;
         env_writer::check_place(file)?;
+        let missing = if may_create {
+            Missing::Create(Names::of(file))
+        } else {
+            Missing::Leave
+        };
         let mut state = guarded.state();
         let permit = self.permit(guarded, &mut state, Instant::now())?;
         (state.may_hold_block, state.stuck) = (true, None);
-        env_writer::write(file, &permit, target, minted)?;
+        env_writer::write(file, &permit, &missing, target, minted)?;
         // A checkout may have come between the answer and the write.
         self.permit(guarded, &mut state, Instant::now()).map(drop)
     }

@@ -9,7 +9,7 @@ use crate::git::{self, Claims, Question};
 use crate::ledger::{LedgerError, Place, RepositoryRow};
 use crate::patient::{Budget, Desk, Hangs};
 use crate::provider::{Provider, ProviderError};
-use crate::repository_config::{self, Reading};
+use crate::repository_config::{self, Confirmed, Reading};
 use daemon_core::config_file::Settings;
 use daemon_core::ids::{BranchId, RepositoryId, Slot};
 use daemon_core::recovery::{self, Project, Recovered, Repository};
@@ -112,8 +112,9 @@ impl Reconciler {
 
     /// The settings that were in force, else those of the file: none were ever known of a repository that is new here.
     async fn settings_known(&self, row: &RepositoryRow, desk: &Desk) -> Result<Option<Settings>, Problem> {
-        if let Some(text) = &row.confirmed_config {
-            return Ok(repository_config::parse_again(text));
+        match Confirmed::of(row.confirmed_config.as_deref()) {
+            Confirmed::None => {}
+            confirmed => return Ok(confirmed.settings()),
         }
         let (worktree, common_dir) = (row.main_worktree.clone(), row.common_dir.clone());
         let budget = Budget::Repository(row.id.clone());

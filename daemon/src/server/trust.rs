@@ -3,7 +3,7 @@
 use crate::board::Problem;
 use crate::convert;
 use crate::patient::Budget;
-use crate::repository_config::{self, Reading};
+use crate::repository_config::{self, Confirmed, Reading};
 use crate::service::{Service, ledger_failed};
 use crate::view;
 use daemon_core::config_file::Settings;
@@ -52,7 +52,9 @@ impl Service {
         let located = self.lookup.locate(path.to_owned(), "").await?;
         let before = self.ledger.confirmed_config(&id).await;
         let before = before.map_err(|error| ledger_failed(&error))?;
-        let in_force = before.as_deref().and_then(repository_config::parse_again);
+        let stored = Confirmed::of(before.as_deref());
+        let is_unreadable = stored == Confirmed::Unreadable;
+        let in_force = stored.settings();
         let (file, budget) = (located.config_path(), Budget::Repository(id.clone()));
         let read = move || repository_config::of(located.main_worktree.as_deref(), &located.common_dir);
         let proposed = match self.lookup.desk.run(budget, read).await {
@@ -67,11 +69,15 @@ impl Service {
                 return Err(status(Reason::NotConfigured, message, "check the disk"));
             }
         };
-        let changes = in_force.map(|in_force| confirmed::changes(&in_force, &proposed));
+        let changes = match in_force {
+            Some(in_force) => confirmed::changes(&in_force, &proposed),
+            None if is_unreadable => confirmed::all(&proposed),
+            None => vec![],
+        };
         Ok(Review {
             repository: id,
             before,
-            changes: changes.unwrap_or_default(),
+            changes,
             proposed,
         })
     }

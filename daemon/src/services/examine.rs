@@ -1,7 +1,7 @@
 //! The service that a repository would get, looked at anew for `lakebase doctor`: what was decided, why, and a client that has
 //! little patience.
 
-use super::{LOCAL, Services, problem};
+use super::{Chosen, LOCAL, Services, Why, problem};
 use crate::board::Problem;
 use lakebase_api::auth::{Attempt, Outcome, profile};
 use lakebase_api::{Client, Limits, Workspace};
@@ -41,20 +41,22 @@ pub(crate) struct Way {
 impl Services {
     /// Decides anew which service it is, and makes a client for it.
     pub(crate) async fn examine(&self, named: Option<&str>) -> Examined {
-        let (found, ways) = match named {
-            Some(LOCAL) => (self.workspace(named), vec![]),
-            Some(_) | None => (self.workspace(named), profile::explain(named, &self.auth).1),
+        let found = self.choose(named);
+        let ways = match found {
+            Ok(Chosen::Local(_)) => vec![],
+            Ok(Chosen::Workspace(_)) | Err(_) => profile::explain(named, &self.auth).1,
         };
         let ways = ways.into_iter().map(way).collect();
         let (chosen, workspace, limit) = match found {
             Err(problem) => (Err(problem.clone()), Err(problem), BRANCHES),
-            Ok(Some(workspace)) => {
+            Ok(Chosen::Workspace(workspace)) => {
                 let words = format!("`{}`, named by {}", workspace.origin, workspace.source);
                 (Ok(words), Ok(workspace), BRANCHES)
             }
-            Ok(None) => {
+            Ok(Chosen::Local(why)) => {
                 let limit = self.config.local.limits.unarchived_branches;
-                (Ok(why_local(named)), self.local_workspace().await, limit)
+                let workspace = self.local_workspace().await;
+                (Ok(self.about_local(&why)), workspace, limit)
             }
         };
         Examined {
@@ -63,6 +65,17 @@ impl Services {
             client: workspace.and_then(client),
             limit,
         }
+    }
+
+    /// Names Local Lakebase, the reason for it, and the profile that other tools find it by.
+    fn about_local(&self, why: &Why) -> String {
+        let file = self.config.local.data_dir.join(local_lakebase::PROFILES);
+        let info = self.local_info();
+        let api = info
+            .map(|info| format!("`{}`, ", info.api_url))
+            .unwrap_or_default();
+        let file = file.display();
+        format!("Local Lakebase ({api}profile `{LOCAL}` in `{file}`), {why}")
     }
 
     async fn local_workspace(&self) -> Result<Workspace, Problem> {
@@ -82,11 +95,4 @@ fn way(attempt: Attempt) -> Way {
 
 fn client(workspace: Workspace) -> Result<Client, Problem> {
     Client::with_limits(workspace, QUICK).map_err(|error| problem(&error, "see the daemon's log"))
-}
-
-fn why_local(named: Option<&str>) -> String {
-    match named {
-        Some(LOCAL) => "Local Lakebase, because LAKEBASE_PROFILE says so".to_owned(),
-        Some(_) | None => "Local Lakebase, because no workspace is configured".to_owned(),
-    }
 }

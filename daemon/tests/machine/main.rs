@@ -5,5 +5,6 @@ mod disk;
 mod git;
 mod ledger;
 mod process;
+mod removal;
 #[path = "../story/world.rs"]
 mod world;

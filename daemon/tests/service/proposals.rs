@@ -81,10 +81,13 @@ async fn sec_51_a_merged_configuration_moves_no_worktree_before_it_is_confirmed(
 async fn sec_52_a_checkout_of_a_commit_without_the_file_changes_nothing() {
     let mut rig = Rig::ready().await;
     let (main, abc) = (rig.world.main(), rig.world.path("abc"));
+    rig.world.git(&["add", "-f", "lakebase.config"]);
+    rig.world.git(&["commit", "-q", "-m", "shop"]);
     rig.add("abc");
     rig.world.branch(&abc).await;
     until("the block is there", async || block(&abc).contains("PGHOST")).await;
-    fs::remove_file(main.join("lakebase.config")).expect("removed");
+    rig.world.git(&["switch", "-q", "--orphan", "without"]);
+    assert!(!main.join("lakebase.config").exists());
     for _ in 0..2 {
         rig.world.reconcile().await;
         assert_eq!(
@@ -96,7 +99,8 @@ async fn sec_52_a_checkout_of_a_commit_without_the_file_changes_nothing() {
         rig.world.start().await;
     }
     // A new worktree gets a branch, and `init` writes no file that names another project.
-    rig.add("new");
+    let add = ["worktree", "add", "-q", "--detach", "../new", "main"];
+    rig.world.git(&add);
     rig.world.branch(&rig.world.path("new")).await;
     let output = rig.world.lakebase(&main, &["init", "--no-hook"]);
     assert!(output.status.success(), "{output:?}");
@@ -178,6 +182,25 @@ async fn sec_54_what_was_shown_is_what_is_confirmed() {
     assert!(rig.world.repository().await.proposed_changes.is_empty());
 }
 
+/// Commits a configuration that is a link, or too large, on a git branch of its own.
+fn commit_odd_file(rig: &Rig, name: &str, is_link: bool) {
+    let work = rig.world.path("abc");
+    let file = work.join("lakebase.config");
+    fs::remove_file(&file).expect("removed");
+    if is_link {
+        std::os::unix::fs::symlink(".gitignore", &file).expect("linked");
+    } else {
+        fs::write(&file, format!("{SHOP}#{}\n", "x".repeat(70_000))).expect("written");
+    }
+    for args in [
+        &["switch", "-q", "-c", name][..],
+        &["add", "lakebase.config"],
+        &["commit", "-q", "-m", name],
+    ] {
+        rig.world.git_in(&work, args);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sec_55_a_bare_repository_is_read_from_the_commit_of_its_head() {
     let rig = merged().await;
@@ -218,9 +241,58 @@ async fn sec_55_a_bare_repository_is_read_from_the_commit_of_its_head() {
     assert!(output.status.success(), "{output:?}");
     rig.world.reconcile_at(&dir).await;
     assert_eq!(of_bare().await.project_id, "other");
-    // A link in the commit is no configuration, and an unborn HEAD has none: neither changes anything.
+    // A link or a large file in the commit is no configuration, and an unborn HEAD has none: nothing changes.
+    for (name, is_link) in [("link", true), ("large", false)] {
+        commit_odd_file(&rig, name, is_link);
+        rig.world
+            .git_in(&bare, &["fetch", "-q", "origin", &format!("{name}:{name}")]);
+        let head = format!("refs/heads/{name}");
+        rig.world.git_in(&bare, &["symbolic-ref", "HEAD", &head]);
+        rig.world.reconcile_at(&dir).await;
+        let now = of_bare().await;
+        assert_eq!(now.project_id, "other", "{name}");
+        assert_eq!(now.problems.len(), 1, "{name}: {:?}", now.problems);
+    }
     rig.world
         .git_in(&bare, &["symbolic-ref", "HEAD", "refs/heads/unborn"]);
     rig.world.reconcile_at(&dir).await;
     assert_eq!(of_bare().await.project_id, "other");
+}
+
+/// Puts a text into the ledger as another release may have, while the daemon does not run.
+async fn store(rig: &mut Rig, text: &str) {
+    rig.world.shut_down().await;
+    let mut ledger = rig.ledger().await;
+    let query = sqlx::query("UPDATE repositories SET confirmed_config = ?").bind(text);
+    query.execute(&mut ledger).await.expect("stored");
+    sqlx::Connection::close(ledger).await.expect("closed");
+    rig.world.start().await;
+    rig.world.reconcile().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sec_57_a_configuration_of_another_release_is_not_replaced_unconfirmed() {
+    let mut rig = merged().await;
+    rig.world.configure(OTHER);
+    // An earlier release took any wait of a hook.
+    store(
+        &mut rig,
+        "LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_HOOK_WAIT=\"5m\"\n",
+    )
+    .await;
+    assert_eq!(project(&rig).await, "shop");
+    assert_eq!(rig.world.repository().await.proposed_changes.len(), 1);
+
+    store(&mut rig, "of another form").await;
+    assert_eq!(project(&rig).await, "", "no other project is taken for it");
+    assert!(rig.problems().await.contains("cannot be read"));
+    let output = rig.world.lakebase(&rig.world.main(), &["trust"]);
+    assert!(output.status.success(), "{output:?}");
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        shown.contains("LAKEBASE_PROJECT_ID") && shown.contains("other"),
+        "{shown}"
+    );
+    rig.world.reconcile().await;
+    assert_eq!(project(&rig).await, "other");
 }

@@ -170,7 +170,7 @@ impl Rig {
         count.expect("counted")
     }
 
-    async fn ledger(&self) -> SqliteConnection {
+    pub(crate) async fn ledger(&self) -> SqliteConnection {
         let path = self.world.path("state/state.db");
         SqliteConnection::connect(&path.to_string_lossy())
             .await

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// A command of this world, with the daemon's environment.
-fn run(world: &World, program: &str, args: &[&str]) -> Output {
+pub(crate) fn run(world: &World, program: &str, args: &[&str]) -> Output {
     let program = Path::new(env!("CARGO_BIN_EXE_lakebased")).with_file_name(program);
     assert!(
         program.is_file(),
@@ -31,7 +31,7 @@ fn run(world: &World, program: &str, args: &[&str]) -> Output {
 }
 
 /// The exit code, and everything that a command said.
-fn said(output: &Output) -> (Option<i32>, String) {
+pub(crate) fn said(output: &Output) -> (Option<i32>, String) {
     let text = [&output.stdout[..], &output.stderr[..]].concat();
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
@@ -60,12 +60,12 @@ fn postmasters(world: &World) -> BTreeSet<String> {
     all.filter(|command| command.contains("postgres -D")).collect()
 }
 
-async fn uid_of(world: &World, dir: &Path) -> String {
+pub(crate) async fn uid_of(world: &World, dir: &Path) -> String {
     let credential = world.credential(dir).await.expect("it is ready");
     credential.branch.expect("it has one").uid
 }
 
-async fn query(world: &World, dir: &Path, sql: &'static str) -> String {
+pub(crate) async fn query(world: &World, dir: &Path, sql: &'static str) -> String {
     let credential = world.credential(dir).await.expect("it is ready");
     crate::credentials::query(credential, sql)
         .await

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::choose::{Attempt, choose};
 use super::config_file::{ConfigFile, ProfileError};
@@ -35,6 +35,55 @@ pub fn explain(profile: Option<&str>, env: &AuthEnv) -> (Result<Workspace, AuthE
             (workspace, chain)
         }
         Err(error) => (Err(error), Vec::new()),
+    }
+}
+
+/// A profile and its file, as chosen by a caller or the environment; neither needs to exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// The profile's name; none where the file decides.
+    pub profile: Option<String>,
+    /// The file of profiles.
+    pub file: PathBuf,
+}
+
+/// Returns the profile and the file that [`load`] reads; none where it takes the variables of the environment instead.
+pub fn selected(profile: Option<&str>, env: &AuthEnv) -> Option<Selected> {
+    let profile = profile.or_else(|| env.get("DATABRICKS_CONFIG_PROFILE"));
+    if profile.is_none() && Settings::of_environment(env).is_about_a_workspace() {
+        return None;
+    }
+    Some(Selected {
+        profile: profile.map(str::to_owned),
+        file: env.config_path()?,
+    })
+}
+
+/// Returns the host in the profile; none where the profile, the file or the host is missing.
+///
+/// # Errors
+/// [`AuthError`] when the file cannot be read, or the host is not one.
+pub fn host(profile: Option<&str>, env: &AuthEnv) -> Result<Option<Origin>, AuthError> {
+    match from_file(profile, env) {
+        Ok(settings) if settings.get("host").is_none() => Ok(None),
+        Ok(settings) => origin(&settings).map(Some),
+        Err(AuthError::UnknownProfile { .. } | AuthError::NotConfigured { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns the variable that names another workspace than the selected profile, as an error.
+///
+/// A profile that does not exist agrees with no variable.
+pub fn conflict(selected: &Selected, env: &AuthEnv) -> Option<AuthError> {
+    let in_env = Settings::of_environment(env);
+    let variable = in_env.workspace_variable()?;
+    match from_file(selected.profile.as_deref(), env) {
+        Ok(settings) => agree(settings, &in_env).err(),
+        Err(_) => Some(AuthError::Ambiguous {
+            first: format!("the profile in `{}`", selected.file.display()),
+            second: format!("`{variable}`"),
+        }),
     }
 }
 

@@ -101,12 +101,18 @@ impl Settings {
 
     /// Says whether the place is about a workspace at all. Those of Azure's own tools alone are not: they are set for others.
     pub(super) fn is_about_a_workspace(&self) -> bool {
-        let is_telling = |key: &&str| *key == "azure_workspace_resource_id" || !key.starts_with("azure_");
+        self.workspace_variable().is_some()
+    }
+
+    /// Returns the variable of the first setting here that names a workspace or a way of signing in to one.
+    pub(super) fn workspace_variable(&self) -> Option<&'static str> {
+        let is_telling = |key: &str| key == "azure_workspace_resource_id" || !key.starts_with("azure_");
         let is_kind = |known: &Known| !known.kind.is_empty() || known.key == "host";
         KNOWN
             .iter()
             .filter(|known| is_kind(known) && self.values.contains_key(known.key))
-            .any(|known| is_telling(&known.key))
+            .find(|known| is_telling(known.key))
+            .map(|known| known.variable)
     }
 
     /// The settings whose values are others here than there, by their variables.

@@ -23,6 +23,8 @@ wire_enum! {
         Resetting = "RESETTING",
         /// Soft-deleted.
         Deleted = "DELETED",
+        /// Known, but its data are not on the disk. An addition of Local Lakebase.
+        DataMissing = "DATA_MISSING",
     }
 }
 

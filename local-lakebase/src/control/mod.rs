@@ -27,6 +27,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -38,7 +39,7 @@ use crate::identity::Identity;
 use crate::listener::{Listeners, Opening};
 use crate::model::branch::Family;
 use crate::model::record::{BranchRecord, EndpointRecord, PRIMARY, Phase, ProjectRecord};
-use crate::model::view::Seen;
+use crate::model::view::{OnDisk, Seen};
 use crate::model::{Limits, view};
 use crate::token::Signer;
 use crate::uid;
@@ -298,14 +299,17 @@ impl Control {
 
     /// Shows a branch with its size, which is measured unless that was done just now.
     async fn show(&self, branch: &BranchRecord, default: &BranchName) -> lakebase_api::Branch {
-        view::branch(branch, default, self.measure(branch).await)
+        let has_data = self.engine.has_data(&key(branch));
+        let sizes = self.measure(branch).await;
+        view::branch(branch, default, OnDisk { has_data, sizes })
     }
 
     /// Shows a branch among many, with its size as last measured, because measuring walks its directory. What is old is
     /// measured meanwhile, for the next who asks.
     fn show_quickly(self: &Arc<Self>, branch: &BranchRecord, default: &BranchName) -> lakebase_api::Branch {
         let measured = self.sizes(|sizes| sizes.get(&branch.uid).copied());
-        if measured.is_none_or(|(at, _)| at.elapsed() >= SIZE_LIFE) {
+        let has_data = self.engine.has_data(&key(branch));
+        if has_data && measured.is_none_or(|(at, _)| at.elapsed() >= SIZE_LIFE) {
             let (control, branch) = (self.clone(), branch.clone());
             self.running.changes.spawn(async move {
                 // One at a time: nobody waits for it.
@@ -313,7 +317,28 @@ impl Control {
                 control.measure(&branch).await
             });
         }
-        view::branch(branch, default, measured.map(|(_, sizes)| sizes))
+        let sizes = measured.map(|(_, sizes)| sizes);
+        view::branch(branch, default, OnDisk { has_data, sizes })
+    }
+
+    /// Measures all branches once, so that the first list after a start has their sizes.
+    pub(crate) async fn measure_all(self: Arc<Self>, stop: CancellationToken) {
+        let measure = async {
+            let mut projects = self.catalog.projects().await?;
+            projects.retain(ProjectRecord::is_live);
+            for project in projects {
+                for branch in self.catalog.branches(&project.name).await? {
+                    if branch.is_live() && self.engine.has_data(&key(&branch)) {
+                        let _turn = self.running.measuring.lock().await;
+                        self.measure(&branch).await;
+                    }
+                }
+            }
+            Ok::<_, ApiError>(())
+        };
+        if let Some(Err(error)) = stop.run_until_cancelled(measure).await {
+            tracing::debug!(error = error.message, "not all branches were measured");
+        }
     }
 
     async fn measure(&self, branch: &BranchRecord) -> Option<Sizes> {

@@ -54,7 +54,15 @@ pub(crate) fn project(record: &ProjectRecord) -> Project {
     }
 }
 
-pub(crate) fn branch(record: &BranchRecord, default: &BranchName, sizes: Option<Sizes>) -> Branch {
+/// What is on the disk of a branch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OnDisk {
+    pub(crate) has_data: bool,
+    /// None until they were measured.
+    pub(crate) sizes: Option<Sizes>,
+}
+
+pub(crate) fn branch(record: &BranchRecord, default: &BranchName, disk: OnDisk) -> Branch {
     let id = Some(record.name.id().to_owned());
     Branch {
         name: record.name.clone(),
@@ -65,7 +73,7 @@ pub(crate) fn branch(record: &BranchRecord, default: &BranchName, sizes: Option<
         update_time: Some(record.update_time),
         status: BranchStatus {
             branch_id: id,
-            current_state: Some(state(record.phase)),
+            current_state: Some(state(record.phase, disk.has_data)),
             pending_state: None,
             default: record.name == *default,
             is_protected: record.is_protected,
@@ -73,8 +81,8 @@ pub(crate) fn branch(record: &BranchRecord, default: &BranchName, sizes: Option<
             source_branch_lsn: record.source_lsn.clone(),
             source_branch_time: record.source_time,
             expire_time: record.expire_time,
-            logical_size_bytes: sizes.and_then(|sizes| i64::try_from(sizes.logical).ok()),
-            own_size_bytes: sizes.map(|sizes| sizes.own),
+            logical_size_bytes: disk.sizes.and_then(|sizes| i64::try_from(sizes.logical).ok()),
+            own_size_bytes: disk.sizes.map(|sizes| sizes.own),
             state_change_time: Some(record.state_change_time),
             delete_time: record.delete_time,
             purge_time: record.purge_time,
@@ -82,10 +90,11 @@ pub(crate) fn branch(record: &BranchRecord, default: &BranchName, sizes: Option<
     }
 }
 
-fn state(phase: Phase) -> BranchState {
+fn state(phase: Phase, has_data: bool) -> BranchState {
     match phase {
         Phase::Creating => BranchState::Init,
-        Phase::Ready => BranchState::Ready,
+        Phase::Ready if has_data => BranchState::Ready,
+        Phase::Ready => BranchState::DataMissing,
         Phase::Deleted => BranchState::Deleted,
     }
 }
@@ -202,8 +211,11 @@ mod tests {
             ..BranchRecord::new(name, "br-quiet-moon-d2x8y1zz".into(), now)
         };
         let production = "projects/shop/branches/production".parse().unwrap();
-        let sizes = Sizes { logical: 7, own: 3 };
-        let shown = serde_json::to_value(branch(&record, &production, Some(sizes))).unwrap();
+        let disk = OnDisk {
+            has_data: true,
+            sizes: Some(Sizes { logical: 7, own: 3 }),
+        };
+        let shown = serde_json::to_value(branch(&record, &production, disk)).unwrap();
         let time = "2026-08-01T10:00:00Z";
         let expected = json!({
             "name": "projects/shop/branches/dev", "branch_id": "dev", "parent": "projects/shop",
@@ -215,6 +227,12 @@ mod tests {
             },
         });
         assert_eq!(shown, expected);
+        let disk = OnDisk {
+            has_data: false,
+            sizes: None,
+        };
+        let shown = branch(&record, &production, disk);
+        assert_eq!(shown.status.current_state, Some(BranchState::DataMissing));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use private_dir::DirError;
 
 use super::plan::{Evidence, Plan, plan};
 use super::{Directories, Refusal, RefusalReason, Seen, directories, judge, show, with_data};
@@ -44,6 +45,9 @@ pub enum RecoverError {
         /// The reason.
         source: io::Error,
     },
+    /// Another user can change the directory, or one above it.
+    #[error(transparent)]
+    Untrusted(DirError),
     /// The disk of the directory is not mounted.
     #[error("cannot recover `{}`: its disk is not mounted", .dir.display())]
     NotMounted {
@@ -93,6 +97,7 @@ impl RecoverError {
         match self {
             Self::InUse(_) => "stop it with `lakebase down`, or end `lakebased local serve`".to_owned(),
             Self::NotMounted { dir, why } => why.fix(dir),
+            Self::Untrusted(error) => error.fix(storage::DIR_VARIABLE).unwrap_or_default(),
             Self::Impossible { dir, refusal } => match refusal.reason {
                 RefusalReason::DataMissing => format!(
                     "mount the disk that holds the data; to start without any of them, move `{}` away",
@@ -270,10 +275,11 @@ fn check_possible(root: &Path, verdict: &Result<(), Refusal>, plan: &Plan) -> Re
 }
 
 async fn lock(root: &Path) -> Result<File, RecoverError> {
+    // Nothing is created where no Local Lakebase was.
+    fs::symlink_metadata(root).map_err(io_at(root))?;
+    private_dir::own(root, storage::others()).map_err(RecoverError::Untrusted)?;
     let path = root.join("lock");
-    let mut options = fs::OpenOptions::new();
-    let options = options.write(true).create(true).truncate(false);
-    let file = options.open(&path).map_err(io_at(&path))?;
+    let file = private_dir::lock_file(&path).map_err(io_at(&path))?;
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match file.try_lock() {

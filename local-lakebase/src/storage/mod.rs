@@ -29,6 +29,8 @@ pub(crate) use space::is_scattered;
 pub use space::shares_blocks;
 pub(crate) use tree::CopyError;
 
+use private_dir::Others;
+
 use crate::engine::{BranchKey, Durability, EngineError};
 use std::fs;
 use std::io;
@@ -36,6 +38,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tree::{Copying, Skip};
+
+/// The variable that names the data directory.
+pub(crate) const DIR_VARIABLE: &str = "LAKEBASE_LOCAL_DIR";
+
+/// Returns what other users may do in the data directory. Run by root they must be able to pass through it, because PostgreSQL
+/// runs as one of them; the files in it have modes of their own.
+pub(crate) fn others() -> Others {
+    if rustix::process::geteuid().is_root() {
+        Others::Pass
+    } else {
+        Others::Nothing
+    }
+}
 
 /// What a stopped data directory is copied from.
 #[derive(Clone, Debug)]

@@ -68,6 +68,7 @@ impl<'a> Planner<'a> {
 fn when_ready<'a>(remote: &RemoteBranch, source: Source<'a>) -> Source<'a> {
     match remote.state {
         RemoteState::Ready => source,
+        RemoteState::DataMissing => Source::Never(Why::SourceDataMissing(remote.id.clone())),
         RemoteState::Transitional(_) => Source::NotYet(Why::ParentNotReady),
     }
 }

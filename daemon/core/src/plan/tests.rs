@@ -410,6 +410,23 @@ fn cp_09_a_branch_without_a_uid_is_nobodys_until_it_has_one() {
 }
 
 #[test]
+fn ll_16_a_branch_without_data_is_used_for_nothing_and_not_deleted() {
+    let lost = RemoteBranch {
+        state: RemoteState::DataMissing,
+        ..remote("jane-main", Some("production"), Some(at(1)))
+    };
+    let owned = record(main_slot(), "jane-main", RecordState::Owned);
+    let world = World::new(vec![main_worktree(), detached("a")], vec![lost], vec![owned]);
+    assert_eq!(world.doings(), Vec::<String>::new());
+    assert_eq!(world.why(&main_slot()), Why::DataMissing);
+    let child = Slot::Worktree(WorktreeId::Linked("a".into()));
+    assert_eq!(
+        world.why(&child),
+        Why::SourceDataMissing(BranchId::new("jane-main"))
+    );
+}
+
+#[test]
 fn cp_17_idle_longest_are_those_of_the_user_that_expire_first() {
     let branches = [
         remote("jane-late", Some("production"), Some(at(3))),
