@@ -17,9 +17,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, Streaming};
 
-/// How long the daemon may take to say its first word. Below 50 ms, so that the whole process ends by then also when the
-/// daemon is stopped.
-const FIRST_WORD: Duration = Duration::from_millis(40);
+/// Limit on the daemon's first message. A password may have to leave the `.env` before git goes on: on a busy machine that takes
+/// longer than a few milliseconds. A daemon that does not run is noticed at once; one that is stopped costs this.
+const FIRST_WORD: Duration = Duration::from_secs(1);
 /// Limit on the wait, as for `LAKEBASE_HOOK_WAIT` in `lakebase.config`.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// No path or argument of git's is longer (`PATH_MAX`); what is, stays out.
@@ -37,9 +37,7 @@ pub fn run(args: &[OsString]) -> ! {
         let [previous, new, flag] = args else {
             return say(USAGE);
         };
-        if flag != "0"
-            && let Some(request) = request(previous, new)
-        {
+        if let Some(request) = request(previous, new, flag != "0") {
             tell(request);
         }
     })
@@ -53,7 +51,7 @@ fn never_fails(work: impl FnOnce()) -> ! {
     std::process::exit(0)
 }
 
-fn request(previous: &OsStr, new: &OsStr) -> Option<CheckoutRequest> {
+fn request(previous: &OsStr, new: &OsStr, branch_checkout: bool) -> Option<CheckoutRequest> {
     let cwd = std::env::current_dir().ok()?;
     let git_dir = std::env::var_os("GIT_DIR").unwrap_or_default();
     Some(CheckoutRequest {
@@ -61,7 +59,7 @@ fn request(previous: &OsStr, new: &OsStr) -> Option<CheckoutRequest> {
         git_dir: bounded(&git_dir),
         previous_head: bounded(previous),
         new_head: bounded(new),
-        branch_checkout: true,
+        branch_checkout,
     })
 }
 
@@ -87,8 +85,11 @@ fn tell(request: CheckoutRequest) {
         .ok()
         .and_then(|text| span::parse(&text))
         .map(|wait| wait.min(LONGEST_WAIT));
+    let is_of_files = !request.branch_checkout;
     runtime.block_on(async {
         match first_word(&socket, request).await {
+            // It may have brought other ignore rules. The branch stays, so there is nothing to report.
+            _ if is_of_files => {}
             Ok((first, stream)) => follow::follow(first, stream, own_wait).await,
             Err(line) => line.iter().for_each(|line| say(line)),
         }

@@ -126,6 +126,8 @@ async fn run_locked(config: Config, stop: CancellationToken) -> anyhow::Result<(
         stop.clone(),
     );
     tasks.spawn(guarding);
+    let validating = env_guard::revalidate(service.reconciler.env_guard.clone());
+    tasks.spawn(stop.clone().run_until_cancelled_owned(validating));
     // Early, so that `status` can tell what Local Lakebase lacks before somebody needs it.
     tasks.spawn(service.services.clone().warm_up(stop.clone()));
     let rows = ledger.repositories().await?;

@@ -36,9 +36,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a list waits for the first look at git after a start.
 const FIRST_LOOK: Duration = Duration::from_secs(3);
 
-/// How long the first message to a hook waits for the check of the `.env`. The hook gives up when
-/// nothing comes for 40 ms; once it has a message it waits for the end of the check.
+/// How long the first message to a hook waits for the check of the `.env`. Once the hook has a message it waits for the end of
+/// the check.
 const CHECK_FIRST: Duration = Duration::from_millis(10);
+/// How long the hook of a checkout of files waits for the check: there is only one message.
+const CHECK_FILES: Duration = Duration::from_millis(900);
 
 /// How long it waits for one that has just failed.
 const FAILING_PATIENCE: Duration = Duration::from_secs(2);
@@ -232,8 +234,10 @@ impl Control for Service {
         let repositories = self.repositories();
         let mut check = self.check_env_file(&repositories, &path);
         let now = self.lookup.now(&repositories, &path).await?;
-        let is_checked = tokio::time::timeout(CHECK_FIRST, check.done()).await.is_ok();
-        if matches!(now, Now::Ready(..)) && is_checked {
+        let is_of_files = !request.get_ref().branch_checkout;
+        let patience = if is_of_files { CHECK_FILES } else { CHECK_FIRST };
+        let is_checked = tokio::time::timeout(patience, check.done()).await.is_ok();
+        if is_of_files || matches!(now, Now::Ready(..)) && is_checked {
             let only = Ok(progress(&repositories, &now));
             return Ok(Response::new(Box::pin(tokio_stream::once(only))));
         }

@@ -170,12 +170,19 @@ fn s13_every_refusal_exits_with_zero() {
 }
 
 #[test]
-fn a_checkout_of_files_does_not_even_connect() {
+fn a_checkout_of_files_is_reported_and_not_spoken_of() {
     let scene = Scene::new();
-    let fake = scene.ready();
     let [previous, new, _] = CHECKOUT;
+    assert_eq!(
+        said(&mut scene.hook(&[previous, new, "0"])),
+        "",
+        "without a daemon"
+    );
+    let fake = scene.ready();
+    fake.world().state = WorktreeState::Creating;
     assert_eq!(said(&mut scene.hook(&[previous, new, "0"])), "");
-    assert!(fake.world().checkouts.is_empty());
+    let sent = fake.world().checkouts.pop().expect("a request");
+    assert!(!sent.branch_checkout);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 mod task;
 
-pub(crate) use task::run;
+pub(crate) use task::{revalidate, run};
 
 /// The `.env` files of one repository.
 pub(crate) type Files = BTreeMap<WorktreeId, Arc<Guarded>>;
@@ -209,6 +209,27 @@ impl EnvGuard {
         }
         self.want(repository, wanted, Instant::now());
         after
+    }
+
+    /// Finds blocks about which git may decide otherwise by now, and has them checked. File events do not cover everything that
+    /// git reads: rules in a worktree, the user's own. Reads attributes of files on disks of this machine only. Blocking.
+    fn revalidate(&self) {
+        let repositories = self.lock_repositories().clone();
+        for (repository, files) in repositories {
+            let mut glance = Glance::default();
+            let mut may_differ = |guarded: &Guarded| {
+                guarded.is_local
+                    && guarded.try_state().is_some_and(|state| {
+                        let is_still = |answer: &Answer| answer.is_still(&mut glance);
+                        state.may_hold_block && !state.answer.as_ref().is_some_and(is_still)
+                    })
+            };
+            let wanted: Vec<_> = files.iter().filter(|(_, guarded)| may_differ(guarded)).collect();
+            if !wanted.is_empty() {
+                let ids = wanted.into_iter().map(|(id, _)| id.clone());
+                self.want(&repository, ids, Instant::now());
+            }
+        }
     }
 
     /// Forgets a repository that has no `.env` files of ours, or is given up.

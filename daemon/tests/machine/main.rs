@@ -6,5 +6,6 @@ mod git;
 mod ledger;
 mod process;
 mod removal;
+mod rules;
 #[path = "../story/world.rs"]
 mod world;

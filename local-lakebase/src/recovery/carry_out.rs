@@ -117,7 +117,9 @@ impl Recovery {
     }
 
     async fn examine_at(data_dir: &Path, now: DateTime<Utc>) -> Result<Self, RecoverError> {
+        // Nothing is created where no Local Lakebase was, and a link is refused before it is resolved.
         let root = data_dir.canonicalize().map_err(io_at(data_dir))?;
+        private_dir::own(data_dir, storage::others()).map_err(RecoverError::Untrusted)?;
         if let Some(why) = mount::missing(&root) {
             return Err(RecoverError::NotMounted { dir: root, why });
         }
@@ -275,9 +277,6 @@ fn check_possible(root: &Path, verdict: &Result<(), Refusal>, plan: &Plan) -> Re
 }
 
 async fn lock(root: &Path) -> Result<File, RecoverError> {
-    // Nothing is created where no Local Lakebase was.
-    fs::symlink_metadata(root).map_err(io_at(root))?;
-    private_dir::own(root, storage::others()).map_err(RecoverError::Untrusted)?;
     let path = root.join("lock");
     let file = private_dir::lock_file(&path).map_err(io_at(&path))?;
     let deadline = Instant::now() + LOCK_PATIENCE;

@@ -5,6 +5,7 @@
 mod abuse;
 mod api;
 mod client;
+mod data_dir;
 mod databases;
 mod expiry;
 mod golden;

@@ -24,6 +24,11 @@ struct Running {
     keys: HashMap<Id, Key>,
 }
 
+/// Pause between two validations: a block is gone within a second of the change that exposes it.
+const VALIDATION: Duration = Duration::from_millis(500);
+/// And at least so many times as long as a validation took: with thousands of worktrees it may take a hundredth of a processor.
+const VALIDATION_SHARE: u32 = 100;
+
 /// Checks files until `stop`.
 pub(crate) async fn run(guard: Arc<EnvGuard>, controller: Handle, stop: CancellationToken) {
     let desk = Desk::default();
@@ -97,6 +102,18 @@ impl EnvGuard {
         }
         let next = free().map(|(_, at)| *at).min();
         next.map_or(Wanted::Nothing, Wanted::At)
+    }
+}
+
+/// Validates all answers again and again.
+pub(crate) async fn revalidate(guard: Arc<EnvGuard>) {
+    loop {
+        let (guard, begun) = (guard.clone(), Instant::now());
+        let validated = tokio::task::spawn_blocking(move || guard.revalidate());
+        if validated.await.is_err() {
+            return;
+        }
+        tokio::time::sleep(VALIDATION.max(begun.elapsed() * VALIDATION_SHARE)).await;
     }
 }
 
