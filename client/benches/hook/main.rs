@@ -73,7 +73,7 @@ fn main() -> anyhow::Result<()> {
             let stopped = hook.case(
                 server.socket(),
                 "lakebase: daemon does not answer",
-                args.count / 10,
+                args.count / 100,
             )?;
             stopped.print("daemon stopped (SIGSTOP)");
         }
