@@ -3,6 +3,7 @@
 
 mod format;
 
+use crate::confirmed;
 use crate::ids::{BranchId, ProjectId};
 use crate::state::{OnExisting, Policy, WorktreeSource};
 use chrono::TimeDelta;
@@ -124,7 +125,8 @@ pub fn parse(text: &str) -> Result<Settings, ConfigError> {
 }
 
 /// Parses a text that was valid when it was stored, perhaps for an earlier release. A key or a value that is not valid today has
-/// its default; `None` when there is no project.
+/// its default. `None`: there is no project, or a value that is refused has a key that needs confirmation; its default may choose
+/// other data.
 pub fn parse_stored(text: &str) -> Option<Settings> {
     // With the project first, every prefix of the text is a configuration.
     let is_project = |line: &&str| line.trim_start().starts_with("LAKEBASE_PROJECT_ID");
@@ -132,8 +134,11 @@ pub fn parse_stored(text: &str) -> Option<Settings> {
     let mut kept = project.join("\n");
     for line in others {
         let with_line = format!("{kept}\n{line}");
-        if parse(&with_line).is_ok() {
-            kept = with_line;
+        let key = line.split_once('=').map_or("", |(key, _)| key.trim());
+        match parse(&with_line) {
+            Ok(_) => kept = with_line,
+            Err(_) if confirmed::is_guarded(key) => return None,
+            Err(_) => {}
         }
     }
     parse(&kept).ok()
@@ -549,5 +554,7 @@ mod tests {
         assert_eq!(parse_stored("LAKEBASE_ENV_FILE=\"a\"\n"), None);
         assert_eq!(parse_stored("LAKEBASE_PROJECT_ID=\"Not One\"\n"), None);
         assert_eq!(parse_stored("garbage"), None);
+        let refused = "LAKEBASE_PROJECT_ID=\"shop\"\nLAKEBASE_PROFILE=\"of another form\"\n";
+        assert_eq!(parse_stored(refused), None, "the default is another place");
     }
 }

@@ -55,8 +55,17 @@ impl Service {
         let stored = Confirmed::of(before.as_deref());
         let is_unreadable = stored == Confirmed::Unreadable;
         let in_force = stored.settings();
-        let (file, budget) = (located.config_path(), Budget::Repository(id.clone()));
-        let read = move || repository_config::of(located.main_worktree.as_deref(), &located.common_dir);
+        // A linked worktree does not always lead to the main one; the board has that of the last pass.
+        let view = self.lookup.board.repository(&id);
+        let view = view.filter(|view| view.common_dir == located.common_dir);
+        let worktree = view.map_or(located.main_worktree, |view| view.main_worktree.clone());
+        let common_dir = located.common_dir;
+        let file = worktree
+            .as_ref()
+            .unwrap_or(&common_dir)
+            .join(repository_config::FILE);
+        let budget = Budget::Repository(id.clone());
+        let read = move || repository_config::of(worktree.as_deref(), &common_dir);
         let proposed = match self.lookup.desk.run(budget, read).await {
             Ok(Reading::Valid(settings)) => *settings,
             // A missing file changes nothing.
