@@ -181,7 +181,7 @@ impl Session {
         within(PATIENT, "cannot collect branches without a worktree", call).await
     }
 
-    /// What a lost ledger can be rebuilt from; rebuilds it when told to.
+    /// Lists what a lost ledger can be rebuilt from; with `apply` rebuilds it.
     pub(crate) async fn recover_ledger(
         &mut self,
         path: &Path,
@@ -192,7 +192,7 @@ impl Session {
         within(PATIENT, "cannot recover the ledger", call).await
     }
 
-    /// What a lost ledger leaves behind when it starts over; starts over when told to.
+    /// Lists what a lost ledger leaves behind when it starts over; with `apply` starts over.
     pub(crate) async fn reset_ledger(&mut self, apply: bool) -> Result<ResetLedgerResponse, Failure> {
         let call = self.client.reset_ledger(ResetLedgerRequest { apply });
         within(PATIENT, "cannot start over", call).await
