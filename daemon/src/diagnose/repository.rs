@@ -4,7 +4,7 @@ use super::{failed, failure, ok, skipped, warning};
 use crate::board::{Problem, RepositoryView, WatchMode, find_worktree};
 use crate::convert;
 use crate::patient::Budget;
-use crate::repository_config::{self, Reading};
+use crate::repository_config::{self, Confirmed, Reading};
 use crate::service::Service;
 use crate::view::{self, missing_config};
 use daemon_core::config_file::Settings;
@@ -54,6 +54,10 @@ impl Service {
     }
 
     async fn configuration(&self, view: &RepositoryView) -> v1::Check {
+        let stored = self.ledger.confirmed_config(&view.id).await;
+        if stored.is_ok_and(|text| Confirmed::of(text.as_deref()) == Confirmed::Unreadable) {
+            return failed(AREA, "configuration", &view::unreadable_confirmed());
+        }
         let (worktree, common_dir) = (view.main_worktree.clone(), view.common_dir.clone());
         let budget = Budget::Repository(view.id.clone());
         let read = move || repository_config::of(worktree.as_deref(), &common_dir);

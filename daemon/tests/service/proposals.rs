@@ -286,6 +286,12 @@ async fn sec_57_a_configuration_of_another_release_is_not_replaced_unconfirmed()
     store(&mut rig, "of another form").await;
     assert_eq!(project(&rig).await, "", "no other project is taken for it");
     assert!(rig.problems().await.contains("cannot be read"));
+    let output = rig.world.lakebase(&rig.world.main(), &["doctor"]);
+    let checks = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !output.status.success() && checks.contains("cannot be read"),
+        "{checks}"
+    );
     let output = rig.world.lakebase(&rig.world.main(), &["trust"]);
     assert!(output.status.success(), "{output:?}");
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();

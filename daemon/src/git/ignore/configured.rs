@@ -208,12 +208,12 @@ mod tests {
     fn sec_33_included_files_are_found_whether_their_condition_holds_or_not() {
         let global = "file:/home/jane/.gitconfig";
         let entries = [
-            (global, "include.path\nwork/config"),
+            (global, "include.path\nmore/config"),
             (global, "includeif.gitdir:~/x/.path\n~/x/config"),
             ("file:.git/config", "includeif.onbranch:old.path\n../old"),
             ("command line:", "include.path\n/not/a/file/of/the/user"),
         ];
-        let wanted = ["/home/jane/work/config", "/home/jane/x/config", "/r/.git/../old"];
+        let wanted = ["/home/jane/more/config", "/home/jane/x/config", "/r/.git/../old"];
         assert_eq!(included(&entries), wanted.map(PathBuf::from));
         let configured = parse(&entries);
         assert!(configured.is_of_one_worktree() && configured.depends_on_head());
